@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pusher.cli.image_list import ImageRequest, expand_tags
+from pusher.cli.image_list import ImageRequest, expand_tags, join_errors
 from pusher.cli.output import print_error, print_notice
 from pusher.dataclass import dataclass
-from pusher.errors import ExitCode, InvalidOption, PusherError
+from pusher.errors import (
+    EngineMissing,
+    EngineNotPermitted,
+    EngineNotRunning,
+    ExitCode,
+    InvalidOption,
+    PusherError,
+    ReferenceMalformed,
+    SourceError,
+)
 from pusher.text import suggest
 
 _MAX_REPORTED: Final = 20
+_ENGINE_AWAY: Final = (EngineMissing, EngineNotPermitted, EngineNotRunning)
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -61,6 +71,8 @@ class FoundImages:
 
     images: list[tuple[ImageRequest, PreparedImage]]
     errors: list[tuple[ImageRequest, PusherError]]
+    engine_errors: list[tuple[ImageRequest, PusherError]] = field(default_factory=list)
+    """Those of ``errors`` that are printed once for all images."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -70,15 +82,31 @@ class FoundImages:
 
     @contextmanager
     def collect_error(self, request: ImageRequest, *, keep_going: bool) -> Iterator[None]:
-        """Print and keep an error of ``request`` with ``keep_going``, else raise it with its line."""
+        """Print and keep an error of ``request`` with ``keep_going``, else raise it with its line.
+
+        ``report_engine_errors`` prints those that all images of an engine have.
+        """
         try:
             yield
         except PusherError as error:
+            is_away = isinstance(error, _ENGINE_AWAY)
             located = request.locate(error)
             if not keep_going:
-                raise located from error
+                raise request.locate(_name_images(error, [request])) if is_away else located from error
             self.errors.append((request, located))
-            print_error(located.message, located.hint, located.code)
+            if is_away:
+                self.engine_errors.append((request, error))
+            else:
+                print_error(located.message, located.hint, located.code)
+
+    def report_engine_errors(self) -> None:
+        """Print once, with the names of all images, that an engine cannot be asked for them."""
+        alike: dict[tuple[str, str], list[tuple[ImageRequest, PusherError]]] = {}
+        for request, error in self.engine_errors:
+            alike.setdefault((error.message, error.hint), []).append((request, error))
+        for found in alike.values():
+            named = _name_images(found[0][1], [request for request, _ in found])
+            print_error(named.message, named.hint, named.code)
 
     def report_errors(self, what: str, *, again: bool) -> None:
         """Print at the end which images were not found, and ``again`` why, if much was printed since.
@@ -150,8 +178,11 @@ def find_images(
     for request in requests:
         with found.collect_error(request, keep_going=keep_going):
             expanded += expand_tags(request, settings) if all_tags else [request]
-    for request in expanded:
-        with found.collect_error(request, keep_going=keep_going):
+    for number, request in enumerate(expanded):
+        with (
+            _adding_errors_of(expanded[number + 1 :], settings),
+            found.collect_error(request, keep_going=keep_going),
+        ):
             image = prepare(
                 store,
                 request.image,
@@ -164,7 +195,44 @@ def find_images(
                 **image_arguments,
             )
             found.images.append((request, replace(image, image=request.name or image.image)))
+    found.report_engine_errors()
     return replace(found, images=_with_distinct_destinations(found.images))
+
+
+def _name_images(error: PusherError, requests: Sequence[ImageRequest]) -> PusherError:
+    """Return the error of an engine that cannot be asked, with the images that it was to be asked for."""
+    names = list(dict.fromkeys(request.image for request in requests))
+    more = f" and {len(names) - _MAX_REPORTED} more" if len(names) > _MAX_REPORTED else ""
+    shown = ", ".join(names[:_MAX_REPORTED])
+    return type(error)(f"{error.message}: it is needed for {shown}{more}", hint=error.hint)
+
+
+@contextmanager
+def _adding_errors_of(others: Sequence[ImageRequest], settings: Settings) -> Iterator[None]:
+    """Add to an error of a line of a list those of the lines after it that show without asking an engine or a
+    registry: they are corrected in one go."""
+    try:
+        yield
+    except (SourceError, InvalidOption, ReferenceMalformed) as error:
+        errors: list[PusherError] = [error]
+        for request in others:
+            try:
+                if request.where:
+                    _check_quickly(request, settings)
+            except (SourceError, InvalidOption, ReferenceMalformed) as another:
+                errors.append(request.locate(another))
+        raise (join_errors(errors) if len(errors) > 1 else error) from error.__cause__
+
+
+def _check_quickly(request: ImageRequest, settings: Settings) -> None:
+    """Check what can be checked of an image without its engine or registry. Raises as ``prepare``."""
+    from pusher.sources.select import own_name
+    from pusher.worker.destination import resolve
+
+    for place in request.to or (None,):
+        for tag in request.tags or (None,):
+            resolve(request.image, place, settings.default_registry, tag=tag)
+    own_name(request.image)
 
 
 def _with_distinct_destinations(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -26,6 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DOCKER: Final = "docker://"
 _MAX_BYTES: Final = 4 * 1024 * 1024
+_MAX_ERRORS: Final = 10
+"""Lines of a list that one error names."""
 _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 
 
@@ -212,27 +214,44 @@ def _is_name(image: str) -> bool:
     return True
 
 
-def _read_list(name: str, tags: tuple[str, ...]) -> Iterator[ImageRequest]:
-    """Yield the images of a list: ``IMAGE [WHERE...]`` in each line, quoted as in a shell, ``#`` comments."""
-    shown = _shown(name)
+def join_errors(errors: Sequence[PusherError]) -> PusherError:
+    """Return the first error with the sentences of the others, as far as they are not too many."""
+    first, more = errors[0], len(errors) - _MAX_ERRORS
+    sentences = "; ".join(error.message for error in errors[:_MAX_ERRORS])
+    tail = f"; and {more} more" if more > 0 else ""
+    return type(first)(f"{sentences}{tail}", hint=first.hint)
+
+
+def _read_list(name: str, tags: tuple[str, ...]) -> list[ImageRequest]:
+    """Return the images of a list. Raises InvalidOption, which names each line that cannot be read."""
+    requests: list[ImageRequest] = []
+    errors: list[InvalidOption] = []
     for number, line in enumerate(_NEWLINE.split(_read_text(name)), 1):
-        words = shlex.shlex(line, posix=True, punctuation_chars=False)
-        words.whitespace_split, words.commenters = True, ""
+        where = f"{_shown(name)}, line {number}"
         try:
-            found = []
-            while (word := words.get_token()) is not None and not word.startswith("#"):
-                found.append(word)
-        except ValueError:
-            raise InvalidOption(
-                f"{shown}, line {number}: a quote is not closed", hint="write IMAGE [WHERE...] in each line"
-            ) from None
-        if option := next((each for each in found if each.startswith("--")), None):
-            raise InvalidOption(
-                f"{shown}, line {number}: {quoted(option)} is an option, and options are for the whole list",
-                hint="write IMAGE [WHERE...] in each line",
-            )
-        if found:
-            yield ImageRequest(found[0], tuple(found[1:]), tags, f"{shown}, line {number}")
+            if words := _read_line(line):
+                requests.append(ImageRequest(words[0], tuple(words[1:]), tags, where))
+        except ValueError as error:
+            errors.append(InvalidOption(f"{where}: {error}", hint="write IMAGE [WHERE...] in each line"))
+    if errors:
+        raise join_errors(errors)
+    return requests
+
+
+def _read_line(line: str) -> list[str]:
+    """Return the words of ``IMAGE [WHERE...]``, quoted as in a shell, without a ``#`` comment. Raises
+    ValueError, which says what is wrong."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=False)
+    words.whitespace_split, words.commenters = True, ""
+    found: list[str] = []
+    try:
+        while (word := words.get_token()) is not None and not word.startswith("#"):
+            found.append(word)
+    except ValueError:
+        raise ValueError("a quote is not closed") from None
+    if option := next((each for each in found if each.startswith("--")), None):
+        raise ValueError(f"{quoted(option)} is an option, and options are for the whole list")
+    return found
 
 
 def _shown(name: str) -> str:

@@ -16,6 +16,7 @@ from pusher.errors import (
     PusherError,
     ReferenceMalformed,
 )
+from pusher.reference import names_registry
 from pusher.sources.archive import docker_archive
 from pusher.sources.archive.stream import is_stream
 from pusher.sources.engine.command import PODMAN
@@ -43,6 +44,10 @@ _OF_OTHERS: Final = {
     "archive": docker_archive.KIND,
 }
 """What regctl, oras, img and others call what pusher reads under another name."""
+_NO_FILE: Final = (
+    "a name that no file here has is taken for an image in Docker, Podman or nerdctl; "
+    "write a file as ./PATH, an image in a registry as docker://NAME"
+)
 _NOT_OURS: Final = ("ostree", "sif", "containerd", "tarball", "atomic")
 
 
@@ -137,13 +142,16 @@ def _file_address(address: str) -> ReferenceMalformed:
 
 def mention_path(image: str, error: PusherError) -> None:
     """Add to the hint of ``error`` that a file or folder in the working folder is called ``image``, where an
-    engine of whom it was asked has no such image, or does not answer."""
+    engine of whom it was asked has no such image, or does not answer; and if it does not answer and there is
+    no such file, why it was asked."""
     kinds = (EngineMissing, EngineNotPermitted, EngineNotRunning, ImageNotFound)
     prefix, colon, _ = image.partition(":")
     if not isinstance(error, kinds) or is_path(image) or (colon and prefix in PREFIXES):
         return
     path, _ = split_path(image)
     if not exists(path):
+        if not isinstance(error, ImageNotFound) and not names_registry(image):
+            error.hint = f"{error.hint}\n{_NO_FILE}"
         return
     if path.is_dir() and not holds_image(path):
         inside = image_inside(path)

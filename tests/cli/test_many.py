@@ -256,6 +256,48 @@ def test_a_line_that_is_wrong_is_named(
     assert refused(pusher, "enqueue", "--from-file", "images.txt", "--to", "r.example").startswith(told)
 
 
+def test_all_lines_that_are_wrong_are_named(
+    pusher: Pusher, images: dict[str, Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(engine.folder))
+    arguments = ("enqueue", "--from-file", "images.txt", "--to", "r.example")
+    (tmp_path / "images.txt").write_text("a 'b\napi.tar\nb --tag c\n" + 'c "\n' * 20)
+    assert refused(pusher, *arguments) == (
+        "images.txt, line 1: a quote is not closed; "
+        "images.txt, line 3: '--tag' is an option, and options are for the whole list; "
+        + "".join(f"images.txt, line {number}: a quote is not closed; " for number in range(4, 12))
+        + "and 12 more | write IMAGE [WHERE...] in each line"
+    )
+    (tmp_path / "images.txt").write_text("gone.tar\napi.tar\nno-such\nlost.tar\nweb.tar r.example/UPPER:1\n")
+    result = pusher(*arguments)
+    assert (result.code, result.out) == (7, "")
+    assert result.err.startswith("error: images.txt, line 1: there is no file gone.tar; images.txt, line 4: ")
+    assert "; images.txt, line 5: 'r.example/UPPER:1' is not an image reference" in result.err
+    assert engine.calls() == [], "Docker may take minutes for each image"
+
+
+def test_docker_that_does_not_respond_is_reported_once_for_all_images(
+    pusher: Pusher, images: dict[str, Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FakeEngine(tmp_path / "bin")
+    engine.fails("inspect", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.")
+    monkeypatch.setenv("PATH", str(engine.folder))
+    names = ("img/nope", "app:1", "docker-daemon:app:2")
+    result = pusher("enqueue", *names, "api.tar", "--to", "r.example/", "--keep-going", "--json")
+    assert result.code == 7
+    assert [each["image"] for each in json.loads(result.out)["errors"]] == [*names]
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert errors == [
+        "error: Docker does not respond: it is needed for img/nope, app:1",
+        "error: Docker does not respond: it is needed for docker-daemon:app:2",
+    ]
+    assert result.err.count("a name that no file here has is taken for an image in Docker") == 1
+    assert result.err.count("write a file as ./PATH, an image in a registry as docker://NAME") == 1
+    alone = pusher("enqueue", "app:1", "--to", "r.example/")
+    assert alone.err.startswith("error: Docker does not respond: it is needed for app:1\n")
+
+
 def test_a_line_that_is_wrong_with_keep_going(
     pusher: Pusher, registry: FakeRegistry, images: dict[str, Image], tmp_path: Path
 ) -> None:
@@ -302,6 +344,14 @@ def test_a_compose_file_from_standard_input(
     assert pusher("enqueue", "--compose", "-", "--to", "r.example").out == "1\n"
     told = refused_alone(pusher, "push", "--compose", "-", "--from-file", "-")
     assert told.startswith("standard input cannot be both the list of images and the compose file | ")
+
+
+def test_a_compose_file_from_standard_input_that_builds_nothing(
+    pusher: Pusher, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"services:\n  a: {image: x}\n")))
+    result = pusher("enqueue", "--compose", "-")
+    assert result.err.startswith("error: no service in the compose file on standard input has a build\n")
 
 
 def test_push_a_compose_file(
