@@ -27,7 +27,7 @@ from pusher.cli.output import (
 )
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, store_exists
-from pusher.cli.verbose import Verbosity
+from pusher.cli.verbose import Verbosity, is_log_json
 from pusher.errors import CommandLineInvalid, ExitCode, PusherError, bug, find_machine_error
 from pusher.text import as_json, quoted
 from pusher.waiting import report_silence_to
@@ -198,6 +198,8 @@ def _report_error(error: PusherError, arguments: list[str]) -> int:
     """Report the error on stderr, and on stdout too if JSON was asked for."""
     from pusher.errors.catalogue import error_as_json
 
+    if "--log-json" in arguments and not is_log_json():  # it was not read, as the command line is wrong
+        Verbosity(log_json=True).start()
     print_error(error.message, error.hint, error.code)
     described = error_as_json(error.code, error.message, error.hint)
     try:

@@ -105,6 +105,12 @@ def test_with_log_json_stderr_holds_nothing_else(pusher: Pusher, command: tuple[
     assert (told["message"], told["hint"]) == ("there is no job 7", "pusher status --all lists the jobs")
 
 
+@pytest.mark.parametrize("command", [("bogus",), ("status", "--bogus"), ("push",), ("limit", "2X")])
+def test_with_log_json_a_wrong_command_line_is_an_object(pusher: Pusher, command: tuple[str, ...]) -> None:
+    result = pusher(*command, "--log-json")
+    assert (result.code, [json.loads(line)["level"] for line in result.err.splitlines()]) == (2, ["error"])
+
+
 @pytest.mark.parametrize("how", [("-vv",), ("-vv", "--log-json")])
 def test_no_secret_is_logged(push: Any, registry: FakeRegistry, how: tuple[str, ...]) -> None:
     """Neither the password, in any form, nor what the registry's locations carry."""
