@@ -203,10 +203,10 @@ def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[JobOverview]:
 
 
 def _show_job(store: Store, number: int) -> int:
-    from pusher.cli.table import console
+    from pusher.cli.table import console, print_unpadded
 
     out = console()
-    out.print(_details(store, number, out.width))
+    print_unpadded(out, _details(store, number, out.width))
     return ExitCode.DONE
 
 
@@ -223,7 +223,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
     """Redraw on a terminal, or print after each change, until all jobs have ended; wait for the first job."""
     from rich.live import Live
 
-    from pusher.cli.table import console
+    from pusher.cli.table import console, print_unpadded
 
     out = console()
 
@@ -250,7 +250,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
             if as_json:
                 click.echo(json_text(data))
             else:
-                out.print(draw())
+                print_unpadded(out, draw())
             sys.stdout.flush()
         if ended:
             return

@@ -22,7 +22,7 @@ from pusher.units import human_bytes, human_share
 from pusher.worker.overview import JobOverview, amount, next_try, note, share
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, Group, RenderResult
+    from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
     from rich.table import Table
 
 _Line: TypeAlias = Sequence[tuple[str, str]]
@@ -35,7 +35,8 @@ _FIGURES: Final = 44
 _LAYER: Final = 68
 """Characters of a layer's row with everything; narrower, it does without the diff ID and has a percentage."""
 _CONFIG: Final = 1024 * 1024
-"""Bytes of a queued job that may be its config's alone, and say nothing of the image."""
+"""Bytes of a job that may be its config's alone, and say nothing of the image, where it was not started."""
+_MAYBE_NOT_STARTED: Final = frozenset({JobState.QUEUED, JobState.SUPERSEDED, JobState.CANCELLED})
 _URGENCY: Final = {
     state: place
     for place, state in enumerate(
@@ -68,6 +69,13 @@ def console() -> Console:
 
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE
     return Console(width=wide, highlight=False, markup=False, emoji=False)
+
+
+def print_unpadded(out: Console, content: RenderableType) -> None:
+    """Print ``content`` without the blanks at the ends of lines with which rich fills its columns."""
+    with out.capture() as captured:
+        out.print(content)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()), color=True)
 
 
 def stdout_width() -> int:
@@ -243,7 +251,7 @@ def _machine(row: JobOverview) -> str:
 def _figures(row: JobOverview) -> tuple[str, str, str]:
     job, totals = row.job, row.totals
     is_known = totals.sizes_known or totals.bytes_done or totals.bytes_total >= _CONFIG
-    shown = amount(row) if is_known or job.state is not JobState.QUEUED else ""
+    shown = amount(row) if is_known or job.state not in _MAYBE_NOT_STARTED else ""
     return str(job.state), share(row), shown
 
 
@@ -257,7 +265,7 @@ def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, w
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")
     facts.add_column(overflow="fold")
-    done = " of ".join(part for part in (share(row), amount(row)) if part)
+    done = " of ".join(part for part in _figures(row)[1:] if part)
     lines: list[tuple[str, str]] = [
         ("job", str(job.id)),
         ("image", job.image),

@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from pusher.cli.table import fitting_table, job_details, jobs_table
-from pusher.store.records import BlobState, JobState, StoredError
+from pusher.store.records import BlobState, JobState, NewBlob, NewJob, StoredError
 from pusher.store.store import Store
 from pusher.worker.liveness import is_owner_dead
 from pusher.worker.overview import JobOverview, note, read_overviews
@@ -241,6 +241,17 @@ def test_only_the_last_finished_jobs_are_shown(pusher: Pusher, store: Store) -> 
     assert len(json.loads(pusher("status", "--json").out)["jobs"]) == 6
     assert len(json.loads(pusher("status", "--json", "--all").out)["jobs"]) == 9
     assert first.id == 1
+
+
+def test_a_job_that_was_superseded_before_it_started_has_no_share(pusher: Pusher, store: Store) -> None:
+    layers = (NewBlob(digest("1")),)
+    job = NewJob("app:1", {"kind": "docker"}, digest("c"), "r.example", "app", "1", layers, config_size=248)
+    _, newer = store.jobs.add(job), store.jobs.add(job)
+    details = pusher("status", "1").out
+    line = pusher("status", "--all").out.splitlines()[1]
+    assert line.split()[-6:] == ["superseded", *f"by the newer job {newer.id}".split()], line
+    assert "done " not in details
+    assert [line for line in details.splitlines() if line != line.rstrip()] == []
 
 
 def test_one_job_in_detail(jobs: Store) -> None:
