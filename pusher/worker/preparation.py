@@ -41,14 +41,16 @@ class BlobPreparer:
     registries: Registries
     count_early: Callable[[], int]
     """Returns how many incomplete downloads may be sent at a time: each takes a thread that sends."""
-    _reported: set[tuple[str, frozenset[str]]] = field(default_factory=set)
-    """The compressions of jobs for a registry that were reported: of thirty jobs most have the same."""
+    _reported: set[tuple[str, str]] = field(default_factory=set)
+    """The compressions that were reported, each with its registry, and the texts: of thirty jobs most have
+    the same."""
 
     def report_compression(self, job: JobRecord, summary: str | None, chosen: frozenset[str]) -> None:
-        """Report how the layers of a job were compressed, once for each choice."""
-        if summary and (job.registry, chosen) not in self._reported:
-            self._reported.add((job.registry, chosen))
+        """Report how the layers of a job were compressed, unless that was reported before."""
+        choices = {(job.registry, choice) for choice in chosen}
+        if summary and not choices <= self._reported and ("", summary) not in self._reported:
             self.progress.note(summary)
+            self._reported.update(choices, [("", summary)])
 
     def config_blob(self, job: JobRecord) -> BlobFile | None:
         """Return the blob of the image's config if its bytes are known without an export, else None."""
