@@ -63,14 +63,15 @@ class RegistryTroubles:
         silent = self._silent_registries()
         self._silent_jobs &= {job.id for job, _ in active}
         for job, control in active:
-            still = min(silent.get(job.registry, 0.0), control.seconds_still)
+            unanswered = silent.get(job.registry, 0.0)
+            still = min(unanswered, control.seconds_still)
             if still >= NOTICE_AFTER and job.id not in self._silent_jobs:
                 error = StoredError(
                     RegistryStalled.code, f"{job.registry} does not respond", RegistryStalled.advice
                 )
                 store.jobs.record_silence(job, error, still)
                 self._silent_jobs.add(job.id)
-            elif still < NOTICE_AFTER and job.id in self._silent_jobs:
+            elif unanswered < NOTICE_AFTER and job.id in self._silent_jobs:
                 store.jobs.end_silence(job, f"{job.registry} responds again")
                 self._silent_jobs.discard(job.id)
 

@@ -23,6 +23,8 @@ from pusher.worker.control import Control
 
 _STUCK_AFTER: Final = 5.0
 """Seconds without a response after which other tasks may have the thread's place."""
+_BUFFERED: Final = 8 * 1024 * 1024
+"""Bytes that the buffers of the system and of a proxy may take from a request while nothing reads them."""
 _GIVE_UP_SOURCE: Final = 1800.0
 """Seconds for which a source may deliver no data: `docker save` first writes gigabytes to its disk."""
 
@@ -33,6 +35,8 @@ class _Wait:
     moved: Callable[[], int]
     since: float
     at: int = 0
+    flowed: int = 0
+    """Bytes that moved while the host was silent."""
 
 
 class StallNotices:
@@ -46,6 +50,7 @@ class StallNotices:
         self._paused = 0
         self.silent: dict[str, float] = {}
         """Seconds for which no request to a host was answered, as of the last report, where they are many."""
+        self._silent_since: dict[str, float] = {}  # the hosts that have to respond before they are not silent
         self._next_notices: dict[str, float] = {}  # seconds after which each is reported next
 
     @contextmanager
@@ -71,23 +76,44 @@ class StallNotices:
             with self._lock:
                 self._paused -= 1
 
+    def record_response(self, name: str) -> None:
+        """Record that a host responded, and report it if it was silent before.
+
+        A new connection, and a request that is being sent, is no sign of it: a proxy takes both.
+        """
+        with self._lock:
+            was_silent = self._silent_since.pop(name, None) is not None
+            if was_silent:
+                self._next_notices.pop(name, None)
+                self.silent = {other: silent for other, silent in self.silent.items() if other != name}
+        if was_silent:
+            self._note(f"{name} responds again")
+
     def report(self) -> int:
         """Report waits without a response, at growing intervals; return how many threads only wait."""
+        for name in self._flowing():
+            self.record_response(name)
         with self._lock:
             now = self._clock()
             longest: dict[str, float] = {}
             shortest: dict[str, float] = {}
             stuck = self._paused
             for wait in self._waits.values():
-                if (at := wait.moved()) != wait.at:
-                    wait.at, wait.since = at, now
                 silent = now - wait.since
                 stuck += silent >= _STUCK_AFTER
                 longest[wait.name] = max(silent, longest.get(wait.name, 0.0))
                 shortest[wait.name] = min(silent, shortest.get(wait.name, silent))
+            for name, silent in shortest.items():
+                if silent >= NOTICE_AFTER:
+                    self._silent_since.setdefault(name, now - silent)
+            silences = {name: now - since for name, since in self._silent_since.items()}
+            longest |= {name: max(silences[name], longest[name]) for name in longest.keys() & silences}
             self.silent = {name: silent for name, silent in shortest.items() if silent >= _STUCK_AFTER}
+            self.silent |= silences
             self._next_notices = {
-                name: after for name, after in self._next_notices.items() if name in longest
+                name: after
+                for name, after in self._next_notices.items()
+                if name in longest or name in silences
             }
             words = []
             for name, silent in longest.items():
@@ -99,6 +125,17 @@ class StallNotices:
             self._note(word)
         return stuck
 
+    def _flowing(self) -> list[str]:
+        """Record what moved since the last report; return the silent hosts that take more of a request than
+        buffers do."""
+        with self._lock:
+            now = self._clock()
+            for wait in self._waits.values():
+                if (at := wait.moved()) != wait.at:
+                    wait.flowed += abs(at - wait.at) if wait.name in self._silent_since else 0
+                    wait.at, wait.since = at, now
+            return [wait.name for wait in self._waits.values() if wait.flowed > _BUFFERED]
+
 
 class StallReportingTransport(Transport):
     """A transport that reports requests without a response."""
@@ -109,7 +146,8 @@ class StallReportingTransport(Transport):
 
     def send(self, method: str, url: str, **options: Any) -> Answer:
         body, receiver = options.get("body"), options.get("receiver")
-        came = _Counted(receiver) if receiver is not None else None
+        host = host_of(url)
+        came = None if receiver is None else _Counted(receiver, lambda: self._stalls.record_response(host))
         if came is not None:
             options["receiver"] = came
 
@@ -117,19 +155,23 @@ class StallReportingTransport(Transport):
             sent = body.sent if isinstance(body, Body) else 0
             return sent + (came.count if came else 0)
 
-        with self._stalls.wait_for(host_of(url), count_bytes):
-            return super().send(method, url, **options)
+        with self._stalls.wait_for(host, count_bytes):
+            answer = super().send(method, url, **options)
+        self._stalls.record_response(host)
+        return answer
 
 
 class _Counted:
-    """A receiver that counts bytes."""
+    """A receiver that counts bytes; ``on_begin`` is called once the response has begun."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, on_begin: Callable[[], None]) -> None:
         self._receiver = receiver
+        self._on_begin = on_begin
         self.count = 0
 
     def begin(self, answer: Answer) -> bool:
         self.count += 1
+        self._on_begin()
         return self._receiver.begin(answer)
 
     def write(self, data: memoryview) -> None:

@@ -27,6 +27,8 @@ from tests.support.home import Background, Home, pushed
 from tests.support.images import Image
 from tests.support.waiting import PATIENCE
 
+MIB = 1024 * 1024
+
 
 class Clock:
     def __init__(self) -> None:
@@ -46,10 +48,51 @@ def test_a_word_after_ten_seconds_and_ever_more_seldom() -> None:
             assert len(told) == (second >= 10) + (second >= 60)
     assert told[0] == "r.example has not responded for 10s; still waiting"
     assert waits.report() == 0
+    waits.record_response("r.example")
+    waits.record_response("r.example")
+    assert told[2:] == ["r.example responds again"]
     with waits.wait_for("r.example"):
         clock.now += 10
         waits.report()
-    assert len(told) == 3, "a new silence is told anew"
+    assert len(told) == 4, "a new silence is told anew"
+
+
+def test_only_a_response_ends_a_silence() -> None:
+    """A proxy takes new connections, and of each request what its buffers hold."""
+    clock, told, sent = Clock(), list[str](), [0]
+    waits = StallNotices(told.append, clock)
+    for _ in range(3):
+        sent[0] = 0
+        with waits.wait_for("r.example", lambda: sent[0]):
+            waits.report()
+            sent[0] = 3 * MIB
+            for _ in range(15):
+                clock.now += 1
+                waits.report()
+        clock.now += 1
+        waits.report()
+    assert waits.silent["r.example"] > 40, "in all requests together"
+    assert told == ["r.example has not responded for 10s; still waiting"]
+    with waits.wait_for("r.example", lambda: sent[0]):
+        for _ in range(12):
+            clock.now += 1
+            sent[0] += MIB
+            waits.report()
+    assert told[-1] == "r.example responds again", "no buffer takes so much"
+    assert "r.example" not in waits.silent
+
+
+def test_a_host_that_was_not_silent_does_not_respond_again() -> None:
+    clock, told = Clock(), list[str]()
+    waits = StallNotices(told.append, clock)
+    with waits.wait_for("r.example"):
+        for _ in range(9):
+            clock.now += 1
+            waits.report()
+            with waits.wait_for("r.example"):
+                waits.report()
+            waits.record_response("r.example")
+    assert told == []
 
 
 def test_what_moves_is_not_silent() -> None:
@@ -142,6 +185,8 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
         deaf.faults.clear()
         stall.release()
         assert worker.join().exit_code == 0
+        notes = [text for text, *_ in home.progress.of("note")]
+        assert notes.count(f"{deaf.address} responds again") == 1
         pushed(registry, "app", "1", image)
         pushed(deaf, "app", "1", image)
     assert home.state(other.id) == JobState.SUCCEEDED
