@@ -65,12 +65,20 @@ class BlobObserver:
         self._control.check()
         while self._sender.identity.lease_may_have_ended:  # the heartbeat renews it, or finds that it is lost
             self._control.wait(_LOOK_EVERY)
-        self._sender.pool.wait_while_surplus(self._control.check)
+        self._sender.pool.wait_while_surplus(self._check_as_surplus)
         if self.turn is not None:
             self.turn.wait(partial(self._wait_for_turn, self.turn, time.monotonic()))
 
+    def _check_as_surplus(self) -> None:
+        if self.turn is not None:
+            self.turn.give_way()
+        self._control.check()
+
     def _wait_for_turn(self, turn: UploadTurn, since: float, pause: float) -> None:
         """Wait for other uploads to this registry; report it."""
+        if turn.most is None or not turn.has_link:
+            self._wait_for_link(since, pause)
+            return
         sender, registry, waited = self._sender, self._job.registry, time.monotonic() - since
         uploads = "1 upload" if turn.most == 1 else f"{turn.most} uploads"
         reason = f"{registry} gets {uploads} at a time from all workers"
@@ -80,8 +88,26 @@ class BlobObserver:
         if waited >= 1.0 and waited % 1.0 < pause:
             sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
         sender.activity.record_progress()
-        with sender.registries.stalls.pause():
-            self._control.wait(pause)
+        self._pause(pause)
+
+    def _wait_for_link(self, since: float, pause: float) -> None:
+        """Wait for the large blob that has the link for itself; report it. This is not progress: the worker
+        gives up if that blob makes none."""
+        sender, registry, waited = self._sender, self._job.registry, time.monotonic() - since
+        if registry not in sender.sent_alone:
+            sender.sent_alone.add(registry)
+            sender.progress.note(
+                f"{registry} keeps nothing of a blob being sent when the link breaks: large blobs are "
+                "sent one at a time until the link is stable again"
+            )
+        if waited >= 1.0 and waited % 1.0 < pause:
+            reason = "another blob is sent first, as the link breaks"
+            sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
+        self._pause(pause)
+
+    def _pause(self, seconds: float) -> None:
+        with self._sender.registries.stalls.pause():
+            self._control.wait(seconds)
 
     def allowance(self, wanted: int) -> int:
         self._stop_without_lease()

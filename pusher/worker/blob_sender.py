@@ -61,6 +61,8 @@ class BlobSender:
     """Of the blobs that are being sent; one may go to two registries at a time."""
     waited: set[str] = field(default_factory=set)
     """The registries for which a turn was waited for, and that was reported."""
+    sent_alone: set[str] = field(default_factory=set)
+    """The registries of which it was reported that large blobs are sent one at a time."""
     absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """By registry, repository and digest: until when (``time.monotonic``) a HEAD need not be repeated."""
     mounts_tried: set[tuple[str, str, str]] = field(default_factory=set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from pusher.errors import LeaseLost, PusherError, Retry, Stopped
 from pusher.oci.digest import short
@@ -21,6 +21,9 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.control import Control
 from pusher.worker.store_journal import StoreJournal
 from pusher.worker.unfinished import UnfinishedBlob, is_prefix
+
+_SMALL: Final = 1024 * 1024
+"""Bytes of a blob that costs little to send again when the link breaks."""
 
 
 class LapsedOwners(TypedDict):
@@ -94,10 +97,17 @@ class UploadRun:
         """Call ``step``, which sends bytes, in its turn and with retries; return its result."""
         self._sender.observers.add(observer)
         try:
-            with self._sender.turns.join(self._job.registry) as observer.turn:
+            with self._sender.turns.join(self._job.registry, self._needs_link_alone()) as observer.turn:
                 return self._retry(step, observer)
         finally:
             self._sender.observers.discard(observer)
+
+    def _needs_link_alone(self) -> Callable[[], bool] | None:
+        """Return what tells whether large blobs are sent one at a time; None for a small one."""
+        if self._blob.size <= _SMALL:
+            return None
+        link = self._sender.registries.get(self._job.registry, self._job.repository).link
+        return lambda: link.needs_lone_upload
 
     def _finish_elsewhere(self, upload: UploadRecord) -> bool:
         """Send the rest of this blob to another repository of the registry, where a worker that has stopped

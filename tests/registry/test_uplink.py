@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
+from pusher.registry.upload import uplink
 from pusher.registry.upload.chunk_sizes import DEFAULT_CHUNK, ChunkGrowth, Limits
 from pusher.registry.upload.profiles import (
     DEFAULT,
@@ -260,6 +262,41 @@ def test_what_lies_between_breaks_is_what_was_measured() -> None:
     for sent in (3 * MIB, MIB, 2 * MIB, 3 * MIB):
         link.record_break(sent, 5 * MIB)
     assert link.describe(5 * MIB) == "the link broke 4 times, with some 2.0 MiB between two breaks"
+
+
+def test_connections_that_break_together_are_one_break_of_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(uplink, "time", SimpleNamespace(monotonic=lambda: now))
+    link = LinkEstimate()
+    for _ in range(2):
+        link.record_chunk(4 * MIB, 1.0)
+        now += 10
+        for _ in range(3):
+            link.record_break(3 * MIB, 5 * MIB, seconds=2.0)
+            now += 0.1
+    assert link.describe(5 * MIB) == "the link broke 2 times, with some 13 MiB between two breaks"
+    assert link.carries is not None
+    assert 10 * MIB < link.carries < 40 * MIB
+    link.record_break(MIB, 5 * MIB, seconds=0.1)
+    assert link.breaks == 3, "its chunk began after the break before"
+    now += 5
+    link.record_break(MIB, 5 * MIB, seconds=60.0)
+    assert link.breaks == 4, "its connection outlived the break before"
+
+
+def test_uploads_are_sent_together_again_once_the_link_is_stable() -> None:
+    link = LinkEstimate()
+    link.record_chunk(30 * MIB, 1.0)
+    link.record_break(MIB, 10 * MIB)
+    assert not link.needs_lone_upload, "nothing was lost but a chunk"
+    link.record_lost_upload()
+    for _ in range(12):
+        assert link.needs_lone_upload
+        link.record_chunk(10 * MIB, 1.0)
+    link.record_chunk(10 * MIB, 1.0)
+    assert not link.needs_lone_upload
+    link.record_break(MIB, 10 * MIB)
+    assert link.needs_lone_upload
 
 
 def test_a_slow_link_is_named_as_the_reason() -> None:

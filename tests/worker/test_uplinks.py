@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pusher.worker import run
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.signals import ReceivedSignals
 from pusher.worker.uplinks import LinkEstimates
-from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, Fault, On, Stall
+from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, Fault, On, ResetAfter, Stall
 from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import make_image, sha256, write_archive
 from tests.support.link import ShakyLink
@@ -195,6 +196,21 @@ def test_chunks_follow_the_link_and_the_next_run_knows_it(
     assert 8 * MB < carries < 30 * MB
     assert told["fixed"] == []
     assert "the link broke" in told["second"][0]
+
+
+def test_layers_are_sent_one_at_a_time_where_a_break_restarts_them_all(home: Home, tmp_path: Path) -> None:
+    image = make_image(1500 * KIB, 1500 * KIB, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    with FakeRegistry(DISTRIBUTION_2) as registry, ShakyLink(registry.address, rate=6 * MB) as link:
+        registry.faults.add(Fault(On.CHUNK, ResetAfter(200 * KIB), nth=3))
+        home.enqueue(archive, f"{link.address}/app:1")
+        worker = Background(home, parallel=2, chunk_size=300 * KIB)
+        home.progress.wait_for_note("large blobs are sent one at a time")
+        registry.log.clear()
+        assert worker.join().exit_code == ExitCode.DONE
+        pushed(registry, "app", "1", image)
+    chunks = [record.path.partition("?")[0] for record in registry.requests(On.CHUNK)]
+    assert sum(before != after for before, after in pairwise(chunks)) <= 2, chunks
 
 
 def test_facts_are_written_now_and_then(home: Home) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pusher.errors import ExitCode
 from pusher.store.budgets import Budgets
 from pusher.store.store import Store
-from pusher.worker.upload_turns import UploadTurns
+from pusher.worker.upload_turns import UploadTurn, UploadTurns
 from tests.support.databases import FakeClock, clock, empty_url, kind, postgres, store, url
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, On
 from tests.support.home import Background, Home, pushed
@@ -81,6 +81,35 @@ def test_two_workers_of_one_store(store: Store, clock: FakeClock) -> None:
     first.release(store.budgets, "a")
     second.release(store.budgets, "b")
     assert store.budgets.change("uploads r", lambda state: (state.content, state.content)) == {"shares": {}}
+
+
+def test_large_uploads_take_turns_while_the_link_breaks() -> None:
+    turns, breaks = UploadTurns(lambda registry: None), True
+    with ExitStack() as stack:
+
+        def join() -> UploadTurn:
+            turn = stack.enter_context(turns.join("r", lambda: breaks))
+            assert turn is not None
+            return turn
+
+        first = stack.enter_context(ExitStack())
+        head = first.enter_context(turns.join("r", lambda: breaks))
+        second, third = join(), join()
+        assert stack.enter_context(turns.join("r")) is None, "a small one does not wait"
+        assert head is not None
+        head.wait(refuse)
+        for waiting in (second, third):
+            assert not waiting.has_link
+            with pytest.raises(Waited):
+                waiting.wait(refuse)
+        first.close()
+        second.wait(refuse)
+        second.give_way()
+        third.wait(refuse)
+        with pytest.raises(Waited):
+            second.wait(refuse)
+        breaks = False
+        second.wait(refuse)
 
 
 @pytest.fixture

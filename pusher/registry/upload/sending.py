@@ -109,6 +109,7 @@ class ChunkSender:
 
     def _exchange(self, session: Session, body: Body) -> Answer:
         """Send ``body``; if that fails, record what it cost and raise."""
+        started = time.monotonic()
         apart = self._client.closes_connections = self._link.closes_connections(session.profile)
         try:
             return self._client.send_chunk(self._repository, session.location, body, session.offset)
@@ -121,7 +122,7 @@ class ChunkSender:
             if body.sent == 0:  # e.g. offline: the registry has nothing of it
                 self._journal.withdraw_chunk(session)
             if isinstance(error, ConnectionBroken):
-                self._setbacks.record_break(body.sent, len(body))
+                self._setbacks.record_break(body.sent, len(body), time.monotonic() - started)
                 if apart and session.profile.breaks_with_chunk and len(body) > session.chunk_size:
                     self._plan.growth.lower_cap(len(body))
             self._setbacks.postponed = isinstance(error, RegistryFault | SourceError)

@@ -47,12 +47,12 @@ class Setbacks:
         """Reset the count of chunks."""
         self.stuck = 0
 
-    def record_break(self, sent: int, length: int) -> None:
-        """Record, of the link as well, that the connection broke after ``sent`` of a body's ``length``
-        bytes."""
+    def record_break(self, sent: int, length: int, seconds: float) -> None:
+        """Record, of the link as well, that the connection broke after ``sent`` of a body's ``length`` bytes
+        and after so many seconds."""
         if sent:
             self.broken_at = min(sent, self.broken_at or sent)
-            self._link.record_break(sent, length)
+            self._link.record_break(sent, length, seconds)
 
     def record_lost(self) -> None:
         """Record a session that was lost."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from dataclasses import field
 from typing import Final
 
@@ -53,6 +54,12 @@ _HELD: Final = 6
 """Chunks in a row that get through before twice their size is tried."""
 _LATEST_WEIGHT: Final = 0.3
 """Weight of the latest chunk's speed."""
+_SAME_BREAK: Final = 1.0
+"""Seconds after a break in which it reaches the other connections."""
+_STABLE: Final = 64 * MIB
+"""Bytes without a break after which several uploads may be sent again where a break restarts each of them."""
+_STABLE_GAPS: Final = 4
+"""The same in numbers of the bytes between two breaks, if that is more."""
 _STOPGAPS: Final = frozenset({MONOLITHIC.name, CHUNKED.name})
 """Profiles learned from refusals."""
 
@@ -93,6 +100,10 @@ class LinkEstimate:
     _ceiling: int | None = field(default=None, init=False, repr=False)
     _gaps: list[int] = field(default_factory=list, init=False, repr=False)
     """Bytes carried before each recent break in this process."""
+    _broke_at: float = field(default=-math.inf, init=False, repr=False, compare=False)
+    """When the link last broke in a large body (``time.monotonic``)."""
+    _has_lost_uploads: bool = field(default=False, init=False, repr=False)
+    """Whether a break has cost a whole session in this process."""
     _is_probed: bool = field(default=False, init=False, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -117,16 +128,24 @@ class LinkEstimate:
                 # averaged by seconds a byte, so that a link that becomes slow is noticed at once
                 self.uplink = 1 / _average(self.uplink and 1 / self.uplink, pace)
 
-    def record_break(self, sent: int, length: int) -> None:
-        """Record that the connection broke after ``sent`` bytes of a body of ``length`` bytes.
+    def record_break(self, sent: int, length: int, seconds: float = 0.0) -> None:
+        """Record that the connection broke after ``sent`` bytes of a body of ``length`` bytes, ``seconds``
+        after the first one.
 
         A break in a body smaller than any chunk, such as a config, is a fault of an intermediary or the
-        registry, not of the link.
+        registry, not of the link. Connections that were in use together and break together are one break.
         """
         self.breaks_connections, self._has_held = True, False
         if length < chunk_sizes.LEAST:
             return
+        now = time.monotonic()
         with self._lock:
+            if now - seconds < self._broke_at and now - self._broke_at <= _SAME_BREAK and self._gaps:
+                self._gaps[-1] += sent
+                self._carried += sent
+                self.carries = max(self._carried / self._weight, self._since)
+                return
+            self._broke_at = now
             self._count_bytes(sent)
             self.breaks, self._has_held = self.breaks + 1, False
             self._gaps = [*self._gaps[-9:], self._since]
@@ -134,6 +153,19 @@ class LinkEstimate:
             self._weight = _EARLIER_BREAKS_WEIGHT * self._weight + 1
             self._since = self._unbroken = 0
             self.carries = self._carried / self._weight
+
+    def record_lost_upload(self) -> None:
+        """Record that a break has cost a whole session, of which the registry keeps nothing."""
+        self._has_lost_uploads = True
+
+    @property
+    def needs_lone_upload(self) -> bool:
+        """Return whether large blobs should be sent one at a time: each break restarts all that are being
+        sent, and the link has not been stable for long since the last one."""
+        with self._lock:
+            if not (self._has_lost_uploads and self.breaks and self._gaps):
+                return False
+            return self._since < max(_STABLE, _STABLE_GAPS * sum(self._gaps) / len(self._gaps))
 
     def _count_bytes(self, size: int) -> None:
         self._since += size

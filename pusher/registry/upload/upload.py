@@ -341,7 +341,7 @@ class BlobUpload:
         try:
             outcome = self._closing.close(session)
         except ConnectionBroken:
-            self._setbacks.record_break(self._closing.sent_before_break, rest)
+            self._setbacks.record_break(self._closing.sent_before_break, rest, time.monotonic() - started)
             raise
         match outcome:
             case BodyTooLarge(answer) if session.profile.may_end_in_put and session.offset and rest:
@@ -368,6 +368,8 @@ class BlobUpload:
         session = lost.session
         if lost.fruitless:
             self._setbacks.record_lost()
+            if session.profile.may_restart and self._setbacks.broken_at:
+                self._link.record_lost_upload()
         if session.in_flight and lost.cut_off:
             profile = profiles.profile_after_break(session.profile, found=False, grown=False)
             self._opening.learn_version(profile)
