@@ -71,6 +71,14 @@ class LayerMismatch(SourceError):
     advice = "save, pull or build the image again"
 
 
+class PipedArchiveUnusable(SourceError):
+    """An archive that came through a pipe is damaged, or not kept any more."""
+
+    code = "piped-archive-unusable"
+    fixable = False
+    advice = "pipe the image to pusher again"
+
+
 class EngineMissing(SourceError):
     """The docker or podman command is not installed."""
 

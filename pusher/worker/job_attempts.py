@@ -17,6 +17,7 @@ from pusher.errors import (
     JobUnknown,
     LeaseLost,
     MachineExhausted,
+    PipedArchiveUnusable,
     PusherError,
     Retry,
     SourceError,
@@ -33,13 +34,13 @@ from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.system import elapsed
 from pusher.units import human_seconds
+from pusher.worker import piped_archives
 from pusher.worker.cleanup import delete_sessions, evict_blobs
 from pusher.worker.control import Activity, Control
 from pusher.worker.hooks import Hooks
 from pusher.worker.job import JobPush, Tools
 from pusher.worker.machine import check_shared_spool
 from pusher.worker.name_lookup import UnresolvedNames
-from pusher.worker.piped_archives import FOLDER, remove_if_unneeded
 from pusher.worker.received_blobs import ReceivedBlobs
 from pusher.worker.registries import Registries
 
@@ -73,6 +74,7 @@ class JobAttempts:
         self._settings = settings
         self._progress = progress
         self._spool = spool
+        self._piped = spool.root / piped_archives.FOLDER
         self._registries = registries
         self._activity = activity
         self._hooks = hooks
@@ -159,7 +161,7 @@ class JobAttempts:
         self._activity.record_progress()
         self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
         self._hooks.run_success(job)
-        remove_if_unneeded(self._store, self._spool.root / FOLDER, job.source)
+        piped_archives.remove_if_unneeded(self._store, self._piped, job.source)
         # the job does not need the spool any more
         with contextlib.suppress(HomeUnusable, DiskFull, MachineExhausted):
             evict_blobs(self._store, self._spool, self._settings.spool_limit)
@@ -170,7 +172,10 @@ class JobAttempts:
         self.put_off -= waiting
 
     def _fail(self, job: JobRecord, error: PusherError) -> None:
+        error = piped_archives.explain_damage(error, self._piped, job)
         self._store.jobs.fail(job, _to_stored_error(error))
+        if isinstance(error, PipedArchiveUnusable):
+            piped_archives.remove_damaged(self._store, self._piped, job)
         self._activity.record_progress()
         self.exit_codes.add(error.exit_code)
         self._progress.job_ended(job.id, "failed", error.message)

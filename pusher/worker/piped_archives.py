@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pusher.store.records import JobState
+from pusher.errors import ArchiveTruncated, LayerMismatch, PipedArchiveUnusable, PusherError, SourceError
+from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState
 from pusher.store.store import Store
 
 FOLDER: Final = "incoming"
@@ -33,10 +34,31 @@ def remove_if_unneeded(store: Store, folder: Path, meant: str | Mapping[str, obj
         _remove(store, [path for path in folder.iterdir() if path.name in text])
 
 
-def _remove(store: Store, files: list[Path]) -> None:
+def explain_damage(error: PusherError, folder: Path, job: JobRecord) -> PusherError:
+    """Return the error of a job; PipedArchiveUnusable if its archive in ``folder`` is damaged or was removed
+    for that, which no retry changes."""
+    path = Path(str(job.source.get("path", "")))
+    if path.parent != folder or not isinstance(error, SourceError):
+        return error
+    if isinstance(error, LayerMismatch | ArchiveTruncated):
+        return PipedArchiveUnusable(error.message.replace(str(path), job.image))
+    return error if path.exists() else PipedArchiveUnusable(f"the archive from {job.image} was removed")
+
+
+def remove_damaged(store: Store, folder: Path, job: JobRecord) -> None:
+    """Remove the damaged archive of a failed job, unless a job that has not ended reads it."""
+    with suppress(OSError):
+        _remove(
+            store,
+            [path for path in folder.iterdir() if str(path) == job.source.get("path")],
+            UNFINISHED_STATES,
+        )
+
+
+def _remove(store: Store, files: list[Path], states: frozenset[JobState] = _NEEDING) -> None:
     if not files:
         return
-    needed = json.dumps([dict(job.source) for job in store.jobs.list(states=_NEEDING)])
+    needed = json.dumps([dict(job.source) for job in store.jobs.list(states=states)])
     for path in files:
         if path.name not in needed:
             path.unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.cli.world import IMAGE, NAME, World, situation
 from tests.store.privileges import like_any_user
 from tests.support.images import entries, make_image, truncated, write_tar
@@ -63,10 +65,22 @@ def the_archive_is_replaced(world: World) -> None:
 
 @situation("layer-mismatch")
 def a_damaged_layer(world: World) -> None:
+    world.push(_damaged_archive(world), world.registry().address + "/team/app:1.2")
+
+
+@situation("piped-archive-unusable")
+def a_damaged_layer_from_a_pipe(world: World) -> None:
+    archive, to = _damaged_archive(world), world.registry().address + "/team/app:1.2"
+    world.shell(f"pusher push - --to {to} --progress none < {archive}")
+    assert not list((world.home / "spool" / "incoming").iterdir())
+    world.run("retry", "1")
+    world.run("run", "--progress", "none")
+
+
+def _damaged_archive(world: World) -> Path:
     content = entries("classic", IMAGE)
     damaged = [type(e)(e.name, b"x" * len(e.data)) if e.data == IMAGE.layers[0].tar else e for e in content]
-    archive = write_tar(world.folder / "app.tar", damaged)
-    world.push(archive, world.registry().address + "/team/app:1.2")
+    return write_tar(world.folder / "app.tar", damaged)
 
 
 @situation("source-error")

@@ -205,3 +205,17 @@ def test_a_file_swept_before_it_is_locked_is_made_anew(
     writer.join()
     assert swept
     assert Path(image).read_bytes() == archive
+
+
+def test_a_damaged_archive_is_kept_while_another_job_reads_it(home: Path, archive: bytes) -> None:
+    for tag in "12":
+        assert piped(archive, "enqueue", "-", "--to", f"r.example/app:{tag}").returncode == 0
+    folder = home / "spool" / piped_archives.FOLDER
+    with Store.open(f"sqlite:///{home}/jobs.db") as store:
+        first, second = store.jobs.list()
+        store.jobs.cancel(first.id)
+        piped_archives.remove_damaged(store, folder, first)
+        assert len(kept(home)) == 1
+        store.jobs.cancel(second.id)
+        piped_archives.remove_damaged(store, folder, second)
+        assert kept(home) == []

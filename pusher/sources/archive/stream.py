@@ -81,7 +81,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
         raise home_error(
             error, folder, f"cannot write the archive from {what} to {folder}: {error.strerror or error}"
         ) from error
-    note(f"kept {human_bytes(size)} from {what} until the job has ended: {path}")
+    note(f"kept {human_bytes(size)} from {what} while its job needs it: {path}")
     return f"{kind}:{path}:{name}" if name else f"{kind}:{path}" if kind else str(path)
 
 
