@@ -56,7 +56,7 @@ def run(
     Prints the reference with the digest of each image that was pushed.
 
     Exits when no job can continue: with 0 if all are finished or other workers push the rest, with 5 if some
-    are left, such as paused ones.
+    are left, such as paused ones. Jobs that only another machine can push do not count: see pusher workers.
     Ctrl-C finishes the chunks in flight and stops; run it again to continue.
 
     \b

@@ -245,7 +245,7 @@ def _names(job: JobRecord, *, one_line: bool = False) -> Sequence[str]:
 
 
 def _machine(row: JobOverview) -> str:
-    return printable(row.machine.name) if row.machine else ""
+    return printable(row.machine.label) if row.machine else ""
 
 
 def _figures(row: JobOverview) -> tuple[str, str, str]:
@@ -271,7 +271,7 @@ def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, w
         ("image", job.image),
         ("destination", job.destination),
         ("profile", row.profile),
-        ("machine", row.machine.name if row.machine else ""),
+        ("machine", row.machine.label if row.machine else ""),
         ("state", ": ".join(filter(None, [job.state, note(row, now).replace("\n", "; ")]))),
         ("next try", format_time(None if row.hold else next_try(row, now))),
         ("done", done.replace("% of ", "%, ")),

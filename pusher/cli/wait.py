@@ -16,6 +16,7 @@ from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id, wait_for_outages
 from pusher.cli.work import report_result
 from pusher.errors import ExitCode
+from pusher.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,6 +115,15 @@ def explain_idle(overviews: Sequence[JobOverview]) -> None:
     for job, hold in held[:_MAX_EXPLAINED]:
         print_notice(f"Job {job.id} {hold.text}.")
     alone = [each for each in overviews if each.job.finished_at is None and not each.has_worker]
+    far = [each for each in alone if each.machine is not None and not each.machine.is_here]
+    for each in far[:_MAX_EXPLAINED]:
+        label = printable(each.machine.label) if each.machine else ""
+        number = each.job.id
+        print_notice(
+            f"Job {number} is for machine {label}, where no worker runs. Start one there with: pusher run; "
+            f"or, if the image is here, too: pusher move {number} --here"
+        )
+    alone = [each for each in alone if each not in far]
     if any(each.hold is None for each in alone):
         print_notice("No worker pushes these jobs. Start one with: pusher run")
     elif alone:

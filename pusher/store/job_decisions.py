@@ -88,7 +88,11 @@ class JobDecisions:
                 lost = {"state": JobState.QUEUED, "lease_token": before.lease_token + 1}
                 values = {**values, **NOT_RUNNING, **lost}
             job = change_job(connection, before, values)
-            record(connection, job_id, now, "moved", f"moved by the user to {machine.name}")
+            namesakes = connection.value(
+                "SELECT count(*) FROM machines WHERE name = :name", name=machine.name
+            )
+            label = f"{machine.name} {machine.home}" if namesakes > 1 else machine.name
+            record(connection, job_id, now, "moved", f"moved by the user to {label}")
         return job
 
     def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:

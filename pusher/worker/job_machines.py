@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -22,6 +23,9 @@ class JobMachine:
 
     id: str
     name: str
+    """Of the host."""
+    label: str
+    """The name, and the home where another machine has the same name."""
     seen_at: datetime
     is_here: bool
     has_worker: bool
@@ -32,7 +36,7 @@ class JobMachine:
         if self.has_worker or self.is_here:
             return ""
         ago = human_seconds(max(0.0, (now - self.seen_at).total_seconds()))
-        return f"no worker runs on its machine {printable(self.name)}, which was last seen {ago} ago"
+        return f"no worker runs on its machine {printable(self.label)}, which was last seen {ago} ago"
 
 
 class JobMachines:
@@ -54,12 +58,14 @@ class JobMachines:
         machines = store.workers.machines()
         self.are_several = any(each.machine.id != here for each in machines)
         """Whether users need to know which one a job is for."""
+        names = Counter(each.machine.name for each in machines)
         for each in machines:
             machine = each.machine
+            label = f"{machine.name} {machine.home}" if names[machine.name] > 1 else machine.name
             if machine.id in alive:
                 self._spools.add(machine.spool)
             self._found[machine.id] = JobMachine(
-                machine.id, machine.name, each.seen_at, machine.id == here, machine.id in alive
+                machine.id, machine.name, label, each.seen_at, machine.id == here, machine.id in alive
             )
 
     def has_worker(self, job: JobRecord) -> bool:
