@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Final, TypedDict
 
-from pusher.errors import LeaseLost, PusherError, Retry, Stopped
+from pusher.errors import ConnectionBroken, LeaseLost, PusherError, Retry, Stopped
 from pusher.oci.digest import short
 from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.registry.upload.blob_sizes import check_size
@@ -95,12 +95,32 @@ class UploadRun:
 
     def _send(self, step: Callable[[], str | None], observer: BlobObserver) -> str | None:
         """Call ``step``, which sends bytes, in its turn and with retries; return its result."""
+        breaks = 0
+
+        def send() -> str | None:
+            nonlocal breaks
+            try:
+                return step()
+            except ConnectionBroken:
+                breaks += 1
+                raise
+
         self._sender.observers.add(observer)
         try:
             with self._sender.turns.join(self._job.registry, self._needs_link_alone()) as observer.turn:
-                return self._retry(step, observer)
+                return self._retry(send, observer)
         finally:
             self._sender.observers.discard(observer)
+            self._record_breaks(observer.blob.digest, breaks)
+
+    def _record_breaks(self, digest: str, count: int) -> None:
+        """Record how often the connection broke: a bad link shows nowhere else once all is sent."""
+        if count:
+            times = "once" if count == 1 else f"{count} times"
+            with contextlib.suppress(PusherError):
+                self._store.events.add(
+                    self._job.id, "connection-breaks", f"{digest}: the connection broke {times} on the way"
+                )
 
     def _needs_link_alone(self) -> Callable[[], bool] | None:
         """Return what tells whether large blobs are sent one at a time; None for a small one."""

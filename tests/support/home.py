@@ -143,11 +143,12 @@ class Home:
         return [(event.kind, event.message) for event in self.store.events.of(job_id)]
 
     def kinds(self, job_id: int) -> list[str]:
-        """The kinds of a job's events, but for ``compression``, which every job that compresses has, and for
-        those of a registry or another job that is waited for, as on a busy machine."""
+        """The kinds of a job's events, but for ``compression``, which every job that compresses has, for the
+        count of ``connection-breaks``, and for those of a registry or another job that is waited for, as on a
+        busy machine."""
         silence = re.compile(r"\S+ (does not respond|responds again)")
         events = [event for event in self.events(job_id) if not silence.fullmatch(event[1])]
-        return [kind for kind, _ in events if kind not in ("compression", "blob-wait")]
+        return [kind for kind, _ in events if kind not in ("compression", "connection-breaks", "blob-wait")]
 
     def assert_clean(self) -> None:
         """Nothing half-written, no lock of a dead worker, no lease, and a store that passes its check."""

@@ -152,6 +152,10 @@ def test_a_link_that_breaks_at_every_other_chunk_is_bad_and_no_trouble(
     pushed(registry, "app", "1", image)
     assert breaks.fired > 12
     assert home.kinds(job.id) == ["queued", "running", "succeeded"]
+    (counted,) = [text for kind, text in home.events(job.id) if kind == "connection-breaks"]
+    layer = next(blob.digest for blob in home.store.blobs.of_job(job.id) if not blob.is_config)
+    assert counted == f"{layer}: the connection broke {breaks.fired} times on the way"
+    assert not [note for note, *_ in home.progress.of("note") if "broke" in note]
     assert registry.body_bytes_received() <= blob_bytes(registry, "app") + breaks.fired * CHUNK
 
 
