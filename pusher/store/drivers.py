@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ _CONNECTION: Final[dict[str, Any]] = {
     "tcp_user_timeout": 10_000,
 }
 """libpq's and psycopg's settings of each connection; the URL may have others."""
+_BUSY_PAUSE: Final = 0.01
+"""Seconds between two tries to switch to the write-ahead log."""
 _LONGEST_PAUSE: Final = 30.0
 """Seconds after which a server ends a transaction whose process is stopped: no other process can change
 what it has locked, and a machine that sleeps may not wake up for days."""
@@ -197,12 +200,26 @@ def connect_sqlite(
     try:
         connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
         if not immutable:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection, busy_timeout)
             connection.execute("PRAGMA synchronous = FULL")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:
+    """Switch to the write-ahead log, unless that is done. SQLite itself does not wait where several switch
+    at the same time."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(_BUSY_PAUSE)
 
 
 def connect_postgresql(url: DatabaseUrl) -> Any:

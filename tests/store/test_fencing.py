@@ -39,6 +39,7 @@ _OF_JOBS: Final[dict[str, Callable[[Store, JobRecord], object]]] = {
     "blobs.set_done": lambda store, job: store.blobs.set_done(job, digest("a"), BlobState.UPLOADED),
     "blobs.clear_done": lambda store, job: store.blobs.clear_done(job, [digest("a")]),
 }
+_READS: Final = {"uploads.begun_elsewhere"}
 _OF_UPLOADS: Final[dict[str, Callable[[Store, UploadRecord], object]]] = {
     "uploads.record_session": lambda store, u: _open(store, u, "http://r/late"),
     "uploads.record_profile": lambda store, u: store.uploads.record_profile(u, profile="ecr", restarts=True),
@@ -99,7 +100,7 @@ def _contents(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 def test_every_method_with_a_record_is_tried_here() -> None:
     assert _takers("JobRecord") == {*_OF_JOBS, *_WITHOUT_LEASE} - _takers("UploadRecord")
-    assert _takers("UploadRecord") == {*_OF_UPLOADS, "abandoned.record_deletion"}
+    assert _takers("UploadRecord") == {*_OF_UPLOADS, "abandoned.record_deletion", *_READS}
 
 
 @pytest.mark.parametrize("name", _OF_JOBS)

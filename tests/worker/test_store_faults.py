@@ -28,7 +28,7 @@ from tests.store.privileges import like_any_user
 from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, pushed
-from tests.support.images import Image
+from tests.support.images import Image, make_image, write_archive
 from tests.support.quick import QUICK
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -159,9 +159,11 @@ def test_a_server_that_restarts_ends_no_run(
 
 
 def test_a_chunk_stops_when_another_worker_may_send_it(
-    postgres: PostgresServer, tmp_path: Path, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is away for longer than the lease; the registry keeps what it got of the chunk."""
+    image = make_image(90_000)  # its only layer is what is being sent
+    archive = write_archive(tmp_path / "app.tar", image)
     monkeypatch.setattr(liveness, "_HEARTBEAT", 0.1)
     monkeypatch.setattr(liveness, "_GRACE", 0.4)
     stopped, stop = threading.Event(), BlobObserver._stop_without_lease
