@@ -84,7 +84,9 @@ def _print(plan: PlannedPush) -> None:
         parts.append("the image config")
     if compressed:
         layers = "layer" if compressed == 1 else "layers"
-        parts.append(f"{compressed} {layers} that must be compressed first")
+        most = plan.uncompressed_size
+        bound = "" if most is None else f" (at most about {human_bytes(most)} before compression)"
+        parts.append(f"{compressed} {layers} that must be compressed first{bound}")
     print_line(f"  to send: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}")
 
 
@@ -94,11 +96,13 @@ def _describe(blob: PlannedBlob) -> str:
 
 
 def _as_json(plan: PlannedPush) -> dict[str, object]:
+    size = plan.uncompressed_size
     return {
         "image": plan.image,
         "destination": str(plan.destination),
         "tag": plan.tag,
         "bytes_to_send": plan.bytes_to_send,
+        **({} if size is None else {"uncompressed_bytes": size}),
         "blobs": [
             {
                 "action": blob.action,

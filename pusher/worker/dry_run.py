@@ -21,6 +21,7 @@ from pusher.worker.compression import RequestedCompression
 from pusher.worker.docker_blobs import find_pushed_image
 from pusher.worker.enqueue import PreparedImage
 from pusher.worker.registries import Registries
+from pusher.worker.uncompressed_size import estimate_uncompressed_size
 
 Action = Literal["exists", "mount", "send", "compress"]
 TagState = Literal["current", "same_config", "other", "new"]
@@ -50,6 +51,8 @@ class PlannedPush:
     """``current``: the tag names this image already; ``same_config``: one with the same config (an index: the
     same configs), whose layers are other blobs or, as long as some are not compressed, may be other ones;
     ``other``: another image; ``new``: there is no tag."""
+    uncompressed_size: int | None = None
+    """About how many bytes the layers that are to be compressed have at most; None if that is unknown."""
 
     @property
     def bytes_to_send(self) -> int:
@@ -110,7 +113,14 @@ class _Planner:
         if all(blob.key != found.config_digest for blob in blobs):
             size = None if found.config is None else len(found.config)
             blobs.append(self._plan_blob(found.config_digest, [(found.config_digest, size)]))
-        return PlannedPush(self._image.image, self._destination, tuple(blobs), self._tag_state(blobs))
+        compressed = {blob.key for blob in blobs if blob.action == "compress"}
+        return PlannedPush(
+            self._image.image,
+            self._destination,
+            tuple(blobs),
+            self._tag_state(blobs),
+            estimate_uncompressed_size(found.pin, compressed) if compressed else None,
+        )
 
     def _known_blobs(self, diff_ids: set[str]) -> Mapping[str, Sequence[tuple[str, int]]]:
         """Return digests and sizes of the blobs that were made of layers, by pusher or by Docker."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pusher.units import human_bytes
 from tests.cli.conftest import Pusher
 from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.images import make_image, write_archive
 from tests.support.layouts import Layout
+from tests.support.storage import DockerRoot
 
 READING = {"GET", "HEAD"}
 
@@ -37,7 +40,9 @@ def test_nothing_is_changed_here_or_there(
     assert first == f"{archive} -> {registry.address}/app:1: the tag is new"
     assert [line.split("sha256:")[0].strip() for line in blobs] == 2 * ["compress and send"] + ["send"]
     assert last.startswith("  to send: ")
-    assert last.endswith(" and 2 layers that must be compressed first")
+    size = human_bytes(Path(archive).stat().st_size)
+    bound = f"(at most about {size} before compression)"
+    assert last.endswith(f" and 2 layers that must be compressed first {bound}")
     assert result.err == "Nothing was changed: this was a dry run.\n"
     assert not home.exists()
     assert {record.method for record in registry.requests()} <= READING
@@ -88,17 +93,48 @@ def test_an_image_whose_config_docker_only_exports(
     image = make_image(300, 400, names=("app:1",))
     docker = FakeEngine(tmp_path / "bin")
     docker.has(image, write_archive(tmp_path / "app.tar", image))
+    described = docker.folder / "docker-inspect.json"
+    docker.on("inspect", f'case "$*" in *.Size*) echo 700;; *) /bin/cat {described};; esac')
     monkeypatch.setenv("PATH", str(docker.folder))
     push = ("push", "docker-daemon:app:1", "--to", registry.address, "--plain-http")
     result = pusher(*push, "--dry-run")
     assert result.out.splitlines()[3:] == [
         f"  send  {image.config_digest}",
-        "  to send: the image config and 2 layers that must be compressed first",
+        (
+            "  to send: the image config and 2 layers that must be compressed first "
+            "(at most about 700 B before compression)"
+        ),
     ]
+    (plan,) = plans(pusher, *push)
+    assert plan["uncompressed_bytes"] == 700
     assert pusher(*push).code == 0
     (plan,) = plans(pusher, *push)
     assert (plan["tag"], plan["bytes_to_send"], actions(plan)) == ("current", 0, 3 * ["exists"])
     assert [blob["digest"] for blob in plan["blobs"]][2] == image.config_digest
+    assert "uncompressed_bytes" not in plan
+
+
+def test_a_layer_on_dockers_disk_has_a_size_of_its_own(
+    pusher: Pusher, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    image = make_image(300, 400, 500, names=("app:1",))
+    base = write_archive(tmp_path / "base.tar", make_image(300, names=("app:0",)))
+    assert pusher("push", str(base), "--to", registry.address, "--plain-http").code == 0
+    disk = DockerRoot(tmp_path / "docker")
+    disk.add(image)
+    (plan,) = plans(pusher, "push", disk.source("app:1"), "--to", registry.address, "--plain-http")
+    assert actions(plan) == ["exists", "compress", "compress", "send"]
+    assert plan["uncompressed_bytes"] == sum(len(layer.tar) for layer in image.layers[1:])
+
+
+def test_the_size_of_a_compressed_archive_says_nothing_of_its_layers(
+    pusher: Pusher, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    plain = write_archive(tmp_path / "app.tar", make_image(300, 400, names=("app:1",)))
+    archive = tmp_path / "app.tar.gz"
+    archive.write_bytes(gzip.compress(plain.read_bytes()))
+    result = pusher("push", str(archive), "--to", registry.address, "--plain-http", "--dry-run")
+    assert result.out.endswith(" and 2 layers that must be compressed first\n")
 
 
 def test_a_blob_of_two_images_is_sent_once(pusher: Pusher, registry: FakeRegistry, tmp_path: Path) -> None:

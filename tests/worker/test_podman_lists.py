@@ -13,6 +13,8 @@ from pusher.errors import ExitCode, ImageIncomplete, ImageNotFound, ImageUnsuppo
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice
 from pusher.store.records import JobState
+from pusher.worker.dry_run import plan_pushes
+from pusher.worker.enqueue import prepare
 from tests.support.fakeregistry import FakeRegistry, On
 from tests.support.home import Home, blob_bytes, cut_off, pushed
 from tests.support.images import (
@@ -116,6 +118,19 @@ def test_all_images_are_pushed_and_the_list_last(
     assert (total, done) == (blob_bytes(registry, "app"), total), "the common layer counts once"
     assert sent < total + 5_000
     home.assert_clean()
+
+
+def test_a_dry_run_knows_a_list_by_the_configs_of_its_images(
+    home: Home, registry: FakeRegistry, storage: ListRoot
+) -> None:
+    place = f"{registry.address}/app:1"
+    home.push(storage.source("localhost/list:1"), place)
+    storage.add_list("localhost/less:1", storage.listing("amd64", "arm64"))
+    tags = []
+    for name in ("list", "less"):
+        image = prepare(None, storage.source(f"localhost/{name}:1"), settings=home.settings, to=[place])
+        tags += [plan.tag for plan in plan_pushes([image], home.store, home.settings)]
+    assert tags == ["same_config", "other"]
 
 
 def test_a_second_push_reads_and_sends_nothing(home: Home, registry: FakeRegistry, storage: ListRoot) -> None:
