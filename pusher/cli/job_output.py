@@ -16,7 +16,7 @@ from pusher.cli import completers
 from pusher.cli.command import quiet_option
 from pusher.cli.output import print_line, printing_results, report_unwritable
 from pusher.dataclass import dataclass
-from pusher.errors import InvalidOption, JobUnknown, PusherError
+from pusher.errors import InvalidOption, JobUnknown, OutputUnwritable, PusherError
 from pusher.text import as_json
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ def _check_writable(file: Path) -> None:
         )
 
 
-def _unwritable(file: Path, error: OSError) -> InvalidOption:
-    return InvalidOption(
+def _unwritable(file: Path, error: OSError) -> OutputUnwritable:
+    return OutputUnwritable(
         f"--digest-file: {file} cannot be written: {error.strerror}",
         hint="pusher status --json has the digests of what was pushed",
     )

@@ -147,6 +147,11 @@ def test_jobs_end_as_they_do_whatever_becomes_of_the_output(home: Path, tmp_path
             "error: standard output cannot be written: No space left on device"
         )
         assert digests.read_text().startswith("sha256:")
+        done = _shell(f"{push.removesuffix(str(digests))}/dev/full >/dev/null")
+        assert done.returncode == ExitCode.UNEXPECTED
+        assert done.stderr.splitlines()[-2] == (
+            "error: --digest-file: /dev/full cannot be written: No space left on device"
+        )
         digests.unlink()
         assert _shell(f"{push} >&-").returncode == 0
         assert digests.read_text().startswith("sha256:")
