@@ -39,7 +39,7 @@ class MachineExhausted(PusherError):
 
 
 class OutputUnwritable(PusherError):
-    """Standard output cannot be written."""
+    """Standard output or the digest file cannot be written."""
 
     code = "output-unwritable"
     advice = "free some space where the output goes; no work is lost"
@@ -106,7 +106,7 @@ class StoreReadOnly(StoreError):
 
 
 class StoreUnreachable(StoreError):
-    """The database server does not respond, or the job store's file cannot be opened."""
+    """The database server does not respond or refuses the login, or the job store's file cannot be opened."""
 
     code = "store-unreachable"
     retry = Retry.BACKOFF

@@ -42,6 +42,12 @@ def translate_errors(label: str) -> Iterator[None]:
 _RETRY = "try again; `pusher status` shows what is running"
 _NO_CONNECTION_LEFT: Final = re.compile("too many (connections|clients)|connection slots are reserved")
 """psycopg gives no code for an error before the session has begun."""
+_NO_DATABASE: Final = re.compile(r'FATAL: +database "(.+?)" does not exist')
+_LOGIN_REFUSED: Final = re.compile(
+    r'(?:FATAL: +|fe_sendauth: )(role ".*" (?:does not exist|is not permitted to log in)|no password supplied'
+    r"|.*authentication failed.*|no pg_hba\.conf entry.*|permission denied for database.*)"
+)
+"""A server in another language is only quoted."""
 _NO_SPACE: Final = "no space left on the disk of the job store {}"
 _SHARED_MEMORY: Final = 32 * 1024
 """Bytes of the file that SQLite creates next to a database in WAL mode: https://sqlite.org/walformat.html"""
@@ -62,7 +68,7 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return read_only_error(label)
     if code == sqlite3.SQLITE_FULL:
-        return _full(label, "free some space, then: pusher run")
+        return _full(label, "free some space there, then run the command again")
     if code == sqlite3.SQLITE_IOERR:
         return _failing_disk(error, label)
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
@@ -109,8 +115,18 @@ def _of_postgresql(error: Exception, label: str) -> PusherError | None:
     reason = (str(error).strip().splitlines() or [""])[0]
     if state in ("55P03", "57014", "40P01", "40001"):  # lock time-out, cancelled, deadlock, serialisation
         return StoreLocked(f"the job store {label} is locked by another session", hint=_RETRY)
-    if state in ("25006", "42501"):  # read-only transaction (a standby), no privilege
-        return read_only_error(label)
+    if refusal := _of_refusal(str(error), label):
+        return refusal
+    if state == "25006":  # a transaction that only reads: of a standby, as a rule
+        return StoreReadOnly(
+            f"the job store {label} cannot be written: {reason}",
+            hint="name the primary server in PUSHER_DATABASE_URL, not a standby",
+        )
+    if state == "42501":
+        return StoreReadOnly(
+            f"the job store {label} cannot be used by this role: {reason}",
+            hint="connect as the owner of the database, or have the owner grant this role the rights",
+        )
     if state in ("42P01", "42703"):  # no such table, no such column
         return corrupt_error(label, f"lacks a part of its schema ({reason})")
     if state == "53100":
@@ -130,6 +146,26 @@ def _of_postgresql(error: Exception, label: str) -> PusherError | None:
         return StoreUnreachable(
             f"the job store {label} does not respond: {reason}",
             hint="check PUSHER_DATABASE_URL and that the PostgreSQL server runs",
+        )
+    return None
+
+
+def _of_refusal(text: str, label: str) -> StoreUnreachable | None:
+    """Return the error of a server that responded and refused the connection; None if it is not known why.
+
+    psycopg gives no code for it: only the text says why.
+    """
+    if found := _NO_DATABASE.search(text):
+        return StoreUnreachable(
+            f"the job store {label} does not exist: its server has no database of that name",
+            hint=suggest("create it on the server with `createdb {}`, then: pusher db upgrade", found[1])
+            or "create the database on the server, then: pusher db upgrade",
+        )
+    if found := _LOGIN_REFUSED.search(text):
+        return StoreUnreachable(
+            f"the server of the job store {label} refuses the login: {found[1]}",
+            hint="check the user and the password in PUSHER_DATABASE_URL, and what the server allows this "
+            "user (pg_hba.conf, GRANT CONNECT)",
         )
     return None
 

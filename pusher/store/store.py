@@ -15,6 +15,7 @@ from pusher.store.blob_waits import BlobWaits
 from pusher.store.budgets import Budgets
 from pusher.store.dead_sessions import DeadSessions
 from pusher.store.documents import Documents
+from pusher.store.driver_errors import read_only_error
 from pusher.store.engine import Clock, Database
 from pusher.store.events import Events
 from pusher.store.facts import Facts
@@ -160,6 +161,8 @@ def _open_file(url: str, parsed: DatabaseUrl, clock: Clock | None) -> Database:
     if not schema.is_current(revision):
         database.close()
         if not database.writable:
+            if isinstance(unwritable := read_only_error(database.label), DiskFull):
+                raise unwritable
             raise StoreReadOnly(
                 f"the job store {database.label} cannot be written and needs the schema {schema.head()}",
                 hint="make its folder writable, then: pusher db upgrade",

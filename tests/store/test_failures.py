@@ -292,7 +292,6 @@ def test_a_server_that_does_not_answer(postgres: PostgresServer, tmp_path: Path)
     for url in (
         f"postgresql://me:secret@/db?host={tmp_path}",
         f"postgres://me@/db?password=secret&host={tmp_path}",
-        postgres.url("nothing_of_this_name"),
     ):
         with pytest.raises(StoreUnreachable, match="does not respond") as caught:
             Store.open(url)
@@ -320,8 +319,45 @@ def test_a_wrong_password_is_not_repeated(postgres: PostgresServer) -> None:
     url = postgres.url("head", "guarded:secret")
     with pytest.raises(StoreUnreachable) as caught:
         Store.open(url)
-    told(caught.value)
+    assert told(caught.value).endswith('refuses the login: password authentication failed for user "guarded"')
+    assert "PUSHER_DATABASE_URL" in caught.value.hint
     postgres.execute("DROP ROLE guarded")
+
+
+def test_a_server_without_the_database_has_responded(postgres: PostgresServer) -> None:
+    for open_store in (Store.open, migrate.upgrade):
+        with pytest.raises(StoreUnreachable, match="does not exist: its server has no database") as caught:
+            open_store(postgres.url("no such"))
+        told(caught.value)
+        assert (
+            caught.value.hint == "create it on the server with `createdb 'no such'`, then: pusher db upgrade"
+        )
+
+
+def test_a_server_that_does_not_let_the_role_in_has_responded(postgres: PostgresServer) -> None:
+    postgres.execute("CREATE ROLE stranger NOLOGIN")
+    try:
+        for user, reason in (
+            ("nobody_of_this_name", 'role "nobody_of_this_name" does not exist'),
+            ("stranger", 'role "stranger" is not permitted to log in'),
+        ):
+            with pytest.raises(StoreUnreachable) as caught:
+                Store.open(postgres.url("head", user))
+            assert told(caught.value).endswith(f"refuses the login: {reason}")
+    finally:
+        postgres.execute("DROP ROLE stranger")
+
+
+def test_a_role_without_rights_is_told_whom_to_ask(postgres: PostgresServer) -> None:
+    url = postgres.create("head")
+    postgres.execute("CREATE ROLE guest LOGIN")
+    try:
+        with pytest.raises(StoreReadOnly, match="cannot be used by this role: permission denied") as caught:
+            Store.open(url.replace("postgres@", "guest@")).jobs.list()
+        assert "owner of the database" in caught.value.hint
+    finally:
+        postgres.execute("DROP ROLE guest")
+        postgres.drop(url)
 
 
 def test_a_server_that_ended_the_connection_is_asked_again(postgres: PostgresServer) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pusher.config.load import sqlite_url
 from pusher.errors import DiskFull, ExitCode
 from pusher.store.records import JobState
+from pusher.store.store import Store
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Home, blob_bytes, pushed
 from tests.support.images import Image, make_image, write_archive
@@ -177,3 +178,16 @@ def test_blobs_that_another_job_needs_make_no_room(
         assert home.run(give_up_after=0.05).exit_code == ExitCode.UNFINISHED
     assert home.state(waits.id) == JobState.WAITING
     assert needed <= {digest for digest, _, _ in home.spool.blobs()}
+
+
+def test_a_job_store_that_a_full_disk_left_empty(small_disk: Path) -> None:
+    """It has no schema, and gets one once there is room."""
+    (small_disk / "store").mkdir(mode=0o700)
+    url = sqlite_url(small_disk / "store" / "jobs.db")
+    ballast = _fill(small_disk, 0)
+    for _ in range(2):
+        with pytest.raises(DiskFull, match="no space left on the disk of the job store"):
+            Store.open(url)
+    ballast.unlink()
+    with Store.open(url) as store:
+        assert store.jobs.list() == []
