@@ -15,7 +15,7 @@ _EXPECTED = (
     r"[0-9a-f]{12}.*[45]\d%.*MiB.*MiB/s",
     r"Killed",
     r"\$ pusher status",
-    r"1 +running +[45]\d% .*MiB",
+    r"1 +running +[2-5]\d% .*MiB",
     r"interrupted; continues at [\d.]+ MiB with: pusher run",
     r"\$ pusher run",
     r"waiting [1-9]s: localhost:\d+ refuses the connection",
