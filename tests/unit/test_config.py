@@ -317,7 +317,7 @@ def test_a_folder_for_logins_that_is_closed_to_this_user_is_left_out(closed: str
         "for variable in ('XDG_RUNTIME_DIR', 'REGISTRY_AUTH_FILE'):\n"
         "    print(*auth_files({variable: sys.argv[1], 'XDG_CONFIG_HOME': '/xdg'}))\n"
     )
-    with tempfile.TemporaryDirectory() as name:  # pytest's folder is closed to other users itself
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:  # TMPDIR may be closed to other users itself
         place = Path(name)
         place.chmod(0o755)
         (place / "run" / "containers").mkdir(parents=True)
