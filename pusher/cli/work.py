@@ -216,8 +216,11 @@ def _how_to_continue(job: JobRecord, ids: str) -> str:
 
 def _summary(result: RunResult) -> str:
     """Return the number of jobs by result; "" for a run without jobs that a signal ended."""
-    counts = {"pushed": result.succeeded, "failed": result.failed, "unfinished": result.unfinished}
+    others = [job for job in result.succeeded if job.id in result.pushed_elsewhere]
+    counts = {"pushed": [job for job in result.succeeded if job not in others]}
+    counts |= {"pushed by another worker": others, "failed": result.failed, "unfinished": result.unfinished}
     counts |= {"superseded": result.superseded, "cancelled": result.cancelled}
+    counts |= {"taken over by another worker": result.taken_over}
     parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
     if parts:
         return f"Jobs: {', '.join(parts)}."

@@ -86,6 +86,8 @@ class JobAttempts:
         self._offline_since: float | None = None
         self.put_off: set[int] = set()
         """Jobs that wait until the user acts."""
+        self.pushed: set[int] = set()
+        """Jobs that this worker has pushed to their end."""
         self.exit_codes: set[ExitCode] = set()
         """Exit codes of the errors for which jobs failed."""
 
@@ -157,6 +159,7 @@ class JobAttempts:
 
     def _succeed(self, job: JobRecord, digest: str) -> None:
         self._store.jobs.succeed(job, digest)
+        self.pushed.add(job.id)
         self._registries.troubles.record_success(job.registry)
         self._activity.record_progress()
         self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")

@@ -292,6 +292,7 @@ class JobLoop:
             self._attempts.exit_codes,
             self._identity.machine,
             self._settings.workers,
+            self._attempts.pushed,
         )
 
 

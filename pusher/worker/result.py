@@ -30,6 +30,10 @@ class RunResult:
     """Failed in earlier runs and not superseded; only in a run for the whole queue."""
     holds: dict[int, JobHold] = field(default_factory=dict)
     """What keeps unfinished jobs from starting or continuing, by job."""
+    pushed_elsewhere: frozenset[int] = frozenset()
+    """Those of ``succeeded`` that another worker pushed."""
+    taken_over: list[JobRecord] = field(default_factory=list)
+    """Those of ``elsewhere`` that this run worked on."""
     interrupted: frozenset[int] = frozenset()
     """Jobs listed as running whose worker is dead, or has not renewed its lease in time."""
     beyond_retry: frozenset[int] = frozenset()
@@ -51,11 +55,13 @@ def summarize(
     exit_codes: Collection[ExitCode],
     machine: Machine | None = None,
     workers: Path | None = None,
+    pushed: Collection[int] | None = None,
 ) -> RunResult:
     """Return how the jobs ``touched`` ended, and ``only`` those that the run was for, or the whole queue.
 
     ``exit_codes``: of the errors for which jobs failed in this run. ``machine``: this one.
-    ``workers``: the folder of the workers' lock files.
+    ``workers``: the folder of the workers' lock files. ``pushed``: jobs that this worker has pushed to their
+    end; None if it does not matter which one did.
     """
     result = RunResult()
     ids = {*touched, *(only or ())}
@@ -81,6 +87,9 @@ def summarize(
             result.elsewhere.append(job)
         else:
             result.unfinished.append(job)
+    result.taken_over = [job for job in result.elsewhere if job.id in touched]
+    if pushed is not None:
+        result.pushed_elsewhere = frozenset(job.id for job in result.succeeded if job.id not in pushed)
     holds = JobHolds(store, result.unfinished)
     result.holds = {job.id: hold for job in result.unfinished if (hold := holds.of(job)) is not None}
     if workers is not None:

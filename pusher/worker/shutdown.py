@@ -72,7 +72,9 @@ def explain_lost_lease(store: Store, job: JobRecord, longest_stall: float) -> tu
     if now.state == JobState.SUPERSEDED:
         said = f"job {now.superseded_by} pushes to {job.destination} now; what was sent is kept for it"
         return now.state, said
+    why = f", because this worker was stopped for {human_seconds(longest_stall)}" if longest_stall else ""
+    if now.state is JobState.SUCCEEDED:
+        return "taken", f"another worker took it over and has pushed it{why}"
     if now.state is not JobState.RUNNING:
         return now.state, ""
-    why = f", because this worker was stopped for {human_seconds(longest_stall)}" if longest_stall else ""
     return "taken", f"another worker took it over{why}"

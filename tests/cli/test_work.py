@@ -17,7 +17,7 @@ from pusher.errors import ExitCode, ImageNotFound
 from pusher.progress.base import Progress
 from pusher.reference import Reference
 from pusher.sources.base import EVERYTHING
-from pusher.store.records import BlobState, JobRecord, JobState, StoredError
+from pusher.store.records import BlobState, JobRecord, JobState, Machine, StoredError
 from pusher.store.store import Store
 from pusher.worker.enqueue import Queueing
 from pusher.worker.result import RunResult, summarize
@@ -498,3 +498,23 @@ def test_a_run_says_that_jobs_of_a_dead_worker_are_interrupted(
     )
     with FileLock(tmp_path / "1-0-dead.lock"):
         assert summarize(store, (), None, (), workers=tmp_path).interrupted == frozenset()
+
+
+def test_a_run_counts_as_pushed_what_it_pushed(
+    pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a stop past its lease, others have pushed some of its jobs, or another machine has one."""
+    ours, taken, far = (add_job(store, f"{name}:1") for name in ("ours", "taken", "far"))
+    for job in (ours, taken):
+        store.jobs.succeed(claim(store, job), DIGEST)
+    here = Machine("here", "a", "/a")
+    store.jobs.move(far.id, Machine("there", "b", "/b"), {"kind": "docker"})
+    for pushed, told in (
+        ([ours.id], "Jobs: 1 pushed, 1 pushed by another worker"),
+        ([], "Jobs: 2 pushed by another worker"),
+    ):
+        result = summarize(store, [1, 2, 3], None, (), here, pushed=pushed)
+        assert [job.id for job in result.succeeded] == [ours.id, taken.id]
+        monkeypatch.setattr("pusher.worker.run.run", lambda *_args, _result=result, **_options: _result)
+        assert f"{told}, 1 taken over by another worker.\n" in pusher("run", "--progress", "none").err
+    assert summarize(store, [1, 2], None, ()).pushed_elsewhere == frozenset()
