@@ -111,6 +111,7 @@ def advise_start(store: Store, jobs: Sequence[JobRecord], settings: Settings) ->
     """Return when jobs that are queued alike start, and what starts them."""
     from pusher.worker.background import find_background_worker
     from pusher.worker.job_holds import JobHolds
+    from pusher.worker.job_machines import JobMachines
 
     its = "It" if len(jobs) == 1 else "They"
     hold = JobHolds(store, jobs[:1]).of(jobs[0]) if jobs else None
@@ -123,6 +124,11 @@ def advise_start(store: Store, jobs: Sequence[JobRecord], settings: Settings) ->
         start = f"{its} {held}; the" if held else "The"
         them = "it" if len(jobs) == 1 else "them"
         return f"{start} worker in the background (pid {worker.pid}) pushes {them}."
+    machines = JobMachines(store, settings.workers, jobs[:1])
+    if jobs and machines.has_worker(jobs[0]):
+        start = f"{its} {held}; a" if held else "A"
+        takes = "takes it" if len(jobs) == 1 else "takes them"
+        return f"{start} running worker {takes} in turn; if none does: pusher run"
     if held:
         return f"{its} {held}, with: pusher run" + ("" if hold and hold.ends_in_run else " --forever")
     return f"Start {'it' if len(jobs) == 1 else 'them'} with: pusher run"

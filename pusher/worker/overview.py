@@ -108,6 +108,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
     reason = printable(job.error.message) if job.error else ""
     absence = overview.machine.absence(now) if overview.machine else ""
     run = " with: pusher run" if commands and not absence else ""
+    then = " when a worker is free" if commands and overview.has_worker else run
     lines: list[str] = []
     match job.state:
         case JobState.WAITING:
@@ -118,7 +119,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
         case JobState.PAUSED:
             lines = [_describe_resent(totals), f"continue with: pusher resume {job.id}" if commands else ""]
         case JobState.RUNNING if overview.orphaned:
-            lines = [f"interrupted; {_continues(totals, run)}"]
+            lines = [f"interrupted; {_continues(totals, then)}"]
         case JobState.RUNNING if overview.silence is not None:
             lines = [describe_silence(overview.silence)]
             lines += [_continues(totals, run)] if job.has_lapsed(now) else []
@@ -126,7 +127,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             has_begun = totals.bytes_done or totals.bytes_at_risk
             lines = [*_describe_hold(overview, commands), _continues(totals, "") if has_begun else ""]
         case JobState.QUEUED if totals.bytes_done or totals.bytes_at_risk:
-            lines = [_continues(totals, run)]
+            lines = [_continues(totals, then)]
         case JobState.RECEIVING:
             lines = [reason, "its client sends the image"]
         case JobState.SUCCEEDED:

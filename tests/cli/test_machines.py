@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pusher.cli.queueing import advise_start
 from pusher.cli.settings import read_settings
 from pusher.cli.wait import explain_idle
-from pusher.store.records import JobRecord, Machine
+from pusher.store.records import BlobState, JobRecord, JobState, Machine
 from pusher.store.store import Store
 from pusher.worker.machine import this_machine
-from pusher.worker.overview import JobOverview, read_overviews
-from tests.cli.conftest import Pusher, add_job
+from pusher.worker.overview import JobOverview, note, read_overviews
+from tests.cli.conftest import Clock, Pusher, add_job, claim
+from tests.progress.helpers import digest
 
 
 @pytest.fixture
@@ -69,3 +71,20 @@ def test_wait_names_the_machine_that_has_to_push(
 def test_help_says_that_jobs_of_other_machines_do_not_count(pusher: Pusher) -> None:
     text = " ".join(pusher("run", "--help").out.split())
     assert "Jobs that only another machine can push do not count" in text
+
+
+def test_no_advice_to_start_a_worker_while_one_runs(store: Store, clock: Clock, home: Path) -> None:
+    job = claim(store, add_job(store))
+    store.blobs.set_done(job, digest("a"), BlobState.EXISTS)
+    store.jobs.release(job, state=JobState.QUEUED, attempt=False)
+    queued, settings = store.jobs.get(job.id), read_settings()
+    here = this_machine(settings)
+    store.workers.register(f"{here.name}/1-0-a", here, pid=1, version="1", lease=30)
+    text = note(overview(store, settings.workers, queued), store.now())
+    assert text == "continues at 300.0 MiB when a worker is free"
+    told = "A running worker takes it in turn; if none does: pusher run"
+    assert advise_start(store, [queued], settings) == told
+    clock.advance(31)
+    text = note(overview(store, settings.workers, queued), store.now())
+    assert text == "continues at 300.0 MiB with: pusher run"
+    assert advise_start(store, [queued], settings) == "Start it with: pusher run"

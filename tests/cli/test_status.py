@@ -49,10 +49,13 @@ def jobs(store: Store, clock: Clock) -> Store:
     return store
 
 
-def _table(store: Store, width: int) -> list[str]:
+def _table(store: Store, width: int, *, has_worker: bool = True) -> list[str]:
     from rich.console import Console
 
-    rows = [JobOverview(job, store.jobs.totals([job.id])[job.id]) for job in store.jobs.list()]
+    rows = [
+        JobOverview(job, store.jobs.totals([job.id])[job.id], has_worker=has_worker)
+        for job in store.jobs.list()
+    ]
     console = Console(width=width, highlight=False)
     with console.capture() as capture:
         console.print(jobs_table(rows, now=store.now(), width=width))
@@ -137,7 +140,8 @@ def test_a_partly_sent_job_says_where_it_goes_on(store: Store) -> None:
     job = claim(store, add_job(store))
     store.blobs.set_done(job, digest("a"), BlobState.UPLOADED)
     store.jobs.release(job, state=JobState.QUEUED, attempt=False)
-    assert "continues at 300.0 MiB with: pusher run" in "\n".join(_table(store, 80))
+    assert "continues at 300.0 MiB with: pusher run" in "\n".join(_table(store, 80, has_worker=False))
+    assert "continues at 300.0 MiB when a worker is free" in "\n".join(_table(store, 80))
 
 
 def test_sizes_that_are_not_known_yet(store: Store) -> None:
@@ -362,7 +366,7 @@ def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> Non
     totals = replace(
         jobs.jobs.totals([job.id])[job.id], bytes_done=600 * 1024**2, bytes_at_risk=400 * 1024**2
     )
-    text = note(JobOverview(job, totals.unattended(), orphaned=True), jobs.now())
+    text = note(JobOverview(job, totals.unattended(), orphaned=True, has_worker=False), jobs.now())
     assert text == (
         "interrupted; continues at 200.0 MiB with: pusher run; "
         "400.0 MiB may have to be sent again: not every registry keeps an upload cut off inside a chunk"
