@@ -43,10 +43,20 @@ class Progress(Protocol):
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
         """``how``: uploaded, mounted, exists."""
 
-    def waiting(self, what: str, seconds: float, reason: str, *, fault: str = "", registry: str = "") -> None:
+    def waiting(
+        self,
+        what: str,
+        seconds: float,
+        reason: str,
+        *,
+        fault: str = "",
+        registry: str = "",
+        job: int | None = None,
+    ) -> None:
         """``what`` (a blob's short digest, ``job 3``, ``network``) is retried in ``seconds``.
 
-        ``fault``: the code of the error, if one is why, and ``registry`` where it occurred.
+        ``fault``: the code of the error, if one is why, and ``registry`` where it occurred. ``job``:
+        that of the blob.
         """
 
     def note(self, message: str) -> None:

@@ -300,11 +300,15 @@ class Counters:
         *,
         fault: str = "",  # noqa: ARG002
         registry: str = "",  # noqa: ARG002
+        job: int | None = None,
     ) -> None:
         with self._lock:
             until = self._wall() + timedelta(seconds=seconds)
             self._waiting[what] = _Wait(self._clock() + seconds, until, reason)
-            self._event("waiting", what=what, seconds=round(seconds, 1), until=rfc3339(until), reason=reason)
+            fields = {} if job is None else {"job": job}
+            self._event(
+                "waiting", what=what, seconds=round(seconds, 1), until=rfc3339(until), reason=reason, **fields
+            )
 
     def note(self, message: str) -> None:
         with self._lock:

@@ -80,7 +80,7 @@ class Lines:
         if not self._several or event.kind.startswith("job-"):
             return ""
         job_id = event.fields.get("job")
-        if event.kind == "waiting":
+        if job_id is None and event.kind == "waiting":
             blobs = (blob for blob in snapshot.blobs if short(blob.digest) == event.fields["what"])
             job_id = next((blob.job_id for blob in blobs), None)
         return "" if job_id is None else f"Job {job_id}: "

@@ -221,12 +221,21 @@ class MeteredProgress:
             self._metrics.blobs.labels(registry, how).inc()
         self._inner.blob_done(job_id, digest, size, how)
 
-    def waiting(self, what: str, seconds: float, reason: str, *, fault: str = "", registry: str = "") -> None:
+    def waiting(
+        self,
+        what: str,
+        seconds: float,
+        reason: str,
+        *,
+        fault: str = "",
+        registry: str = "",
+        job: int | None = None,
+    ) -> None:
         kind = "job" if what.startswith("job ") else "network" if what == "network" else "blob"
         self._metrics.waits.labels(kind).inc()
         if fault:
             self._metrics.faults.labels(self._metrics.label(registry), fault).inc()
-        self._inner.waiting(what, seconds, reason, fault=fault, registry=registry)
+        self._inner.waiting(what, seconds, reason, fault=fault, registry=registry, job=job)
 
     def note(self, message: str) -> None:
         self._inner.note(message)

@@ -86,7 +86,7 @@ class BlobObserver:
             sender.waited.add(registry)
             sender.progress.note(f"{reason} (uploads_per_registry): waiting for a turn")
         if waited >= 1.0 and waited % 1.0 < pause:
-            sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
+            sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry, job=self._job.id)
         sender.activity.record_progress()
         self._pause(pause)
 

@@ -197,8 +197,9 @@ class BlobSender:
         def wait(pause: float, error: PusherError) -> None:
             if self.activity.seconds_idle >= self.settings.give_up_after:
                 raise error
+            self.registries.troubles.record_pause(job.registry, error, pause)
             self.progress.waiting(
-                short(digest), pause, error.message, fault=error.code, registry=job.registry
+                short(digest), pause, error.message, fault=error.code, registry=job.registry, job=job.id
             )
             with self.registries.stalls.pause():
                 control.wait(pause)

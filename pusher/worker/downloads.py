@@ -138,7 +138,7 @@ class Downloads:
                         break
                 self.activity.record_progress()
                 pause = self.retry.blob_in_use
-                self.progress.waiting(short(blob.digest), pause, "another worker is fetching it")
+                self.progress.waiting(short(blob.digest), pause, "another worker is fetching it", job=job.id)
                 control.wait(pause)
             self.progress.prepared(job.id, layer.key, blob.digest, blob.size)
             if arrival is not None:
@@ -205,6 +205,7 @@ class _BlobFetch:
             error.message,
             fault=error.code,
             registry=self._source.reference.registry,
+            job=self._job.id,
         )
         self._control.wait(pause)
 

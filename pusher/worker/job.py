@@ -304,7 +304,9 @@ class JobPush:
                 self._tools.sender.activity.record_progress()
                 layer = short(next(iter(missing)))
                 pause = self._tools.sender.settings.retry.layer_in_use
-                self._tools.sender.progress.waiting(layer, pause, "another job is compressing it")
+                self._tools.sender.progress.waiting(
+                    layer, pause, "another job is compressing it", job=self._job.id
+                )
                 self._control.wait(pause)
                 self._drop_located(missing)
 

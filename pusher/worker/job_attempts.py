@@ -205,7 +205,7 @@ class JobAttempts:
             progress=progress,
         )
         is_known_away = job.registry in self._registries.troubles.away()
-        self._registries.troubles.record_failure(job.registry, error)
+        self._registries.troubles.record_failure(job.registry, error, pause)
         if error.retry is Retry.OFFLINE and not is_known_away:
             self._report_offline(job, error)
         self._progress.waiting(f"job {job.id}", pause, error.message, fault=error.code, registry=job.registry)

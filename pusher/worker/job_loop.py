@@ -247,6 +247,7 @@ class JobLoop:
             _check_lease(store, job, control)
             if job.window is not None and is_outside_window(job, now := store.now()):
                 control.stop(describe_closed_window(job, now))
+        self._registries.troubles.report_outages()
         self._registries.troubles.record_silences(store, active)
         self._blob_waits.report(store, active)
 

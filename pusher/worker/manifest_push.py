@@ -70,8 +70,14 @@ class ManifestPush:
 
         def wait(pause: float, error: PusherError) -> None:
             self._sender.progress.waiting(
-                "manifest", pause, error.message, fault=error.code, registry=self._job.registry
+                "manifest",
+                pause,
+                error.message,
+                fault=error.code,
+                registry=self._job.registry,
+                job=self._job.id,
             )
+            self._sender.registries.troubles.record_pause(self._job.registry, error, pause)
             self._control.wait(pause)
             self._take_turn(reference)
 

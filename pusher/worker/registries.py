@@ -17,8 +17,8 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.http.tls import Trust
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.store.store import Store
-from pusher.worker.registry_troubles import RegistryTroubles
-from pusher.worker.stall_notices import StallNotices, StallReportingTransport
+from pusher.worker.registry_troubles import OutageEndingTransport, RegistryTroubles
+from pusher.worker.stall_notices import StallNotices
 from pusher.worker.uplinks import LinkEstimates
 
 _CONNECTIONS: Final = 64 + 4
@@ -53,9 +53,9 @@ class Registries:
         self._lock = threading.Lock()
         self._registry_locks: dict[str, threading.Lock] = {}  # one a registry
         self.stalls = StallNotices(note)
-        self.troubles = RegistryTroubles(self.stalls, settings.retry.job_offline)
-        self._transport = StallReportingTransport(
-            self.stalls, settings.timeouts, trust=self.trust_for, connections=_CONNECTIONS
+        self.troubles = RegistryTroubles(self.stalls, settings.retry.job_offline, note=note)
+        self._transport = OutageEndingTransport(
+            self.troubles, self.stalls, settings.timeouts, trust=self.trust_for, connections=_CONNECTIONS
         )
         self._reported: set[str] = set()
         self._credentials: dict[tuple[str, str], Credential | None] = {}

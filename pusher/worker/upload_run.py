@@ -303,7 +303,9 @@ class UploadRun:
             waited = True
             self._sender.activity.record_progress()
             pause = self._sender.settings.retry.blob_in_use
-            self._sender.progress.waiting(short(self._blob.digest), pause, "another worker is sending it")
+            self._sender.progress.waiting(
+                short(self._blob.digest), pause, "another worker is sending it", job=self._job.id
+            )
             with self._sender.registries.stalls.pause():
                 self._control.wait(pause)
 

@@ -95,6 +95,12 @@ def test_what_waits_is_named_while_it_is_being_sent() -> None:
     assert f.written()[-1].endswith("  Job 4: bbbbbbbbbbbb: waiting 5s: no connection")
 
 
+def test_what_waits_before_it_is_sent_is_named_with_its_job() -> None:
+    f = Fixture(several=True)
+    f.counters.waiting("bbbbbbbbbbbb", 5, "no connection", job=4)
+    assert f.written()[-1].endswith("  Job 4: bbbbbbbbbbbb: waiting 5s: no connection")
+
+
 def test_the_journal_has_times_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "journal").open("w") as stream:
         assert not has_times(stream)

@@ -75,3 +75,49 @@ def test_a_job_is_recorded_as_waiting_until_its_registry_has_responded(
     stalls.record_response("r.example")
     look()
     assert look() == [*before, "r.example responds again"]
+
+
+def test_a_registry_that_is_away_is_reported_at_intervals_until_it_responds() -> None:
+    clock, said = Clock(), list[str]()
+    troubles = RegistryTroubles(StallNotices(print), 30, clock, said.append)
+    refused = RegistryUnreachable("a.example refuses the connection")
+    troubles.record_pause("a.example", refused, 1)
+    troubles.record_pause("b.example", RegistryBusy("later"), 1)
+    troubles.record_response("a.example")
+    assert said == [], "it was away for a moment only"
+    for _ in range(70):
+        troubles.record_pause("a.example", refused, 8)
+        troubles.report_outages()
+        clock.now += 1
+    assert said == [
+        "no connection to a.example for 30s (a.example refuses the connection): next try in 2s",
+        "no connection to a.example for 1m00s (a.example refuses the connection): next try in 4s",
+    ]
+    troubles.record_response("a.example")
+    troubles.record_response("a.example")
+    assert said[2:] == ["a.example is back after 1m10s; continuing"]
+    troubles.record_failure("c.example", refused, 30)
+    clock.now += 200
+    troubles.report_outages()
+    troubles.record_response("c.example")
+    assert len(said) == 3, "no job has tried it for long"
+
+
+def test_every_job_for_a_registry_that_is_away_says_so(home: Home, archive: Path) -> None:
+    clock = Clock()
+    troubles = RegistryTroubles(StallNotices(print), 30, clock)
+    jobs = [home.enqueue(archive, f"a.example/app{number}:1") for number in range(3)]
+    claimed = [home.store.jobs.claim("worker", lease=60, only={job.id}) for job in jobs]
+    active = [(job, Control()) for job in claimed if job is not None]
+    troubles.record_pause("a.example", RegistryUnreachable("a.example refuses the connection"), 1)
+    clock.now += 5
+    troubles.record_silences(home.store, active)
+    assert [home.job(job.id).error for job in jobs] == [None] * 3, "it is away for a moment only"
+    clock.now += 15
+    for _ in range(2):
+        troubles.record_silences(home.store, active)
+    errors = [home.job(job.id).error for job in jobs]
+    assert [error and error.message for error in errors] == ["a.example refuses the connection"] * 3
+    troubles.record_response("a.example")
+    troubles.record_silences(home.store, active)
+    assert [home.job(job.id).error for job in jobs] == [None] * 3
