@@ -45,7 +45,7 @@ def _assert_shown_in_order(rows: list[str]) -> None:
 
 def _record(folder: Path) -> Session:
     """Record a session, on a slower link if a moment was missed."""
-    for rate in (3_000_000, 1_500_000, 500_000):
+    for rate in (1_500_000, 500_000):
         (attempt := folder / str(rate)).mkdir()
         with contextlib.suppress(MomentMissed):
             return record(attempt, [8_000_000], rate=rate, chunk_size="1MiB")
