@@ -50,7 +50,7 @@ class JobOverview:
     def bytes_shown(self) -> int:
         """Return the bytes that are done, and those in flight while a worker sends the job: on a slow link a
         chunk takes minutes, and the time left counts them, too."""
-        is_sending = self.job.state is JobState.RUNNING and not self.orphaned
+        is_sending = self.job.state is JobState.RUNNING and not self.orphaned and self.silence is None
         in_flight = (self.job.in_flight or 0) if is_sending else 0
         done, total = self.totals.bytes_done, self.totals.bytes_total
         return min(done + in_flight, max(done, total))

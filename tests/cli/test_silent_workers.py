@@ -29,7 +29,7 @@ def job(store: Store) -> JobRecord:
     for layer in ("1", "2"):
         store.blobs.set_blob(job, digest(layer), digest=digest(layer), size=1024**3, media_type="m")
     store.blobs.set_done(job, digest("1"), BlobState.EXISTS)
-    store.jobs.record_speeds(WORKER, {job.id: (2 * 1024**2, 0)})
+    store.jobs.record_speeds(WORKER, {job.id: (2 * 1024**2, 1024)})
     return job
 
 
@@ -59,6 +59,18 @@ def test_status_shows_no_speed_of_a_worker_that_hangs(
     store.jobs.renew(WORKER, 30)
     store.workers.renew(WORKER, 30)
     assert look(store, job, tmp_path)[0].startswith("2.0 MiB/s, ")
+
+
+def test_bytes_in_flight_of_a_worker_that_hangs_do_not_count(
+    store: Store, clock: Clock, job: JobRecord, tmp_path: Path
+) -> None:
+    """They would contradict where the job continues."""
+    in_flight = []
+    for seconds in (14, 2):
+        clock.advance(seconds)
+        (overview,) = read_overviews(store, tmp_path, [store.jobs.get(job.id)])
+        in_flight.append(overview.bytes_shown - overview.totals.bytes_done)
+    assert in_flight == [1024, 0]
 
 
 def test_workers_shows_no_speed_of_a_worker_that_hangs(
