@@ -52,7 +52,7 @@ def webhook(tmp_path: Path) -> Iterator[type[Webhook]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), kept) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        (text,) = (b for b in TOPIC.blocks if isinstance(b, Code) and b.language == "text")
+        (text,) = (b for b in TOPIC.blocks if isinstance(b, Code) and b.language == "ini")
         file = Path.home() / ".config" / "pusher" / "webhook"
         file.parent.mkdir(parents=True)
         address = f"http://127.0.0.1:{server.server_port}"
