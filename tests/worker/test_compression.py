@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from pusher.errors import ExitCode, InvalidOption
 from pusher.oci import media_types
 from pusher.store.records import JobState
 from pusher.worker.compression import ZSTD_NOTE
+from pusher.worker.control import Activity
+from pusher.worker.preparation import BlobPreparer
+from pusher.worker.registries import Registries
 from tests.support.fakeregistry import FakeRegistry, On
 from tests.support.home import Home, manifest_digest, pushed
 from tests.support.images import Image, Layer, make_image, make_layer, unpacked, write_archive
@@ -323,3 +327,23 @@ def test_auto_on_a_link_never_measured_is_gzip_and_says_so(
     assert f"compressed with {why}" in notes(home)
     logged = [text for kind, text in home.events(job.id) if kind == "compression"]
     assert logged == [f"compressing with {why}"]
+
+
+def test_how_jobs_were_compressed_is_said_once_a_run(home: Home, archive: Path) -> None:
+    with closing(Registries(home.store, home.settings)) as registries:
+        preparer = BlobPreparer(
+            *(home.store, home.spool, home.settings, home.progress, Activity(), registries, lambda: 1)
+        )
+        first, other = (home.enqueue(archive, f"{host}.example/app:1") for host in "ab")
+        slow, fast = frozenset({"gzip 9"}), frozenset({"gzip 2"})
+        for job, summary, chosen in (
+            (first, "with 9", slow),
+            (first, "with 9, the link takes 1 MiB/s", slow),
+            (other, "with 9", slow),
+            (first, None, fast),
+            (first, "with 2", fast),
+            (first, "2 with 9; 1 with 2", slow | fast),
+            (other, "with 2, the link takes 2 MiB/s", fast),
+        ):
+            preparer.report_compression(job, summary, chosen)
+    assert notes(home) == ["with 9", "with 2", "with 2, the link takes 2 MiB/s"]
