@@ -79,7 +79,8 @@ def test_it_gives_up_what_another_took_over_and_says_so(
     sleeper = ended(frozen)
 
     assert sleeper.returncode == 0, sleeper.stderr
-    assert f"Job {job.id} succeeded" in sleeper.stderr, "the other one has pushed it by now"
+    assert "another worker took it over and has pushed it, because this worker was stopped" in sleeper.stderr
+    assert "Jobs: 1 pushed by another worker." in sleeper.stderr
     assert "Traceback" not in sleeper.stderr
     assert home.kinds(job.id).count("succeeded") == 1
     pushed(registry, "app", "1", image)
