@@ -45,9 +45,10 @@ _NEEDED_BY_LAYER: Final = f"""
     JOIN job_blobs ON job_blobs.diff_id = known_blobs.diff_id
     JOIN jobs ON jobs.id = job_blobs.job_id
     WHERE known_blobs.digest IN :digests AND job_blobs.digest IS NULL AND {_UNSENT}"""
-_KNOWN: Final = """
-    SELECT digest FROM job_blobs WHERE digest IN :digests
-    UNION SELECT digest FROM known_blobs WHERE digest IN :digests"""
+_IS_KNOWN: Final = """SELECT 1
+    WHERE EXISTS (SELECT 1 FROM job_blobs WHERE digest = :digest)
+    OR EXISTS (SELECT 1 FROM known_blobs WHERE digest = :digest)"""
+"""For one digest at a time: a base layer is in the rows of thousands of jobs."""
 
 
 class JobBlobs:
@@ -151,7 +152,7 @@ class JobBlobs:
     def known_digests(self, among: Collection[str]) -> set[str]:
         """Return those of the digests that were recorded for any job or layer, also a finished one."""
         with self._database.read() as connection:
-            return set(connection.column(_KNOWN, digests=among))
+            return {digest for digest in among if connection.column(_IS_KNOWN, digest=digest)}
 
 
 def count_sent(connection: Connection, job_id: int, digest: str, count: int, wasted: int = 0) -> None:

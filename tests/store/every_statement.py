@@ -285,6 +285,7 @@ def _use_uploads(store: Store) -> None:
     for abandoned in store.abandoned.all():
         store.abandoned.record_deletion(abandoned, refused=True)
     store.blobs.needed_digests([digest("a"), digest("b")])
+    store.blobs.known_digests([digest("a"), digest("b")])
     dead = store.dead_sessions.all()
     store.dead_sessions.record_refusal(dead[0])
     store.dead_sessions.remove(dead[0])

@@ -83,7 +83,7 @@ def test_a_dry_run_finds_it_too(
     assert (plan.tag, {blob.action for blob in plan.blobs}) == ("current", {"exists"})
     zstd = replace(home.settings, compression="zstd")
     (plan,) = plan_pushes([prepared], None, zstd)
-    assert (plan.tag, {blob.action for blob in plan.blobs}) == ("other", {"exists", "compress"})
+    assert (plan.tag, {blob.action for blob in plan.blobs}) == ("same_config", {"exists", "compress"})
 
 
 def test_only_the_new_layer_of_a_new_version_is_sent(
