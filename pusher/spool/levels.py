@@ -25,6 +25,9 @@ NEAR_SECONDS: Final = 0.01
 _FAR_LEVEL: Final = 5
 _FAR_RATE: Final = 15e6
 """Bytes a second that an unknown link to far away is assumed to take: 120 Mbit/s."""
+_FAR_SMALL: Final = (7, 1.25)
+"""The level that such a link gets at least, and the processors that make it fast enough: one, and a part of
+another that a few other programs leave."""
 
 _MOST: Final = 150e6
 """Bytes a second of a link from which on only ``FAST`` keeps up: reading and hashing have one thread each."""
@@ -51,7 +54,10 @@ def first_level(response_seconds: float | None, processors: float, elsewhere: fl
     mostly this machine's own.
     """
     if is_far(response_seconds):
-        return max(_FAR_LEVEL, choose_level(elsewhere or _FAR_RATE, processors))
+        if elsewhere is not None:
+            return max(_FAR_LEVEL, choose_level(elsewhere, processors))
+        level, enough = _FAR_SMALL
+        return max(level if processors >= enough else _FAR_LEVEL, choose_level(_FAR_RATE, processors))
     return FAST if elsewhere is None else choose_level(elsewhere, processors)
 
 

@@ -42,6 +42,7 @@ def test_the_smallest_that_the_processors_make_in_time(rate: float, processors: 
         (0.029, 64, FAST),
         (0.031, 0.2, 5),
         (0.031, 1, 5),
+        (0.031, 1.4, 7),
         (0.031, 2, 7),
         (0.031, 3, 7),
         (0.031, 8, 9),
