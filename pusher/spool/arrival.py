@@ -156,9 +156,10 @@ class LayerArrival:
             self._is_owed = owed
             self._changed.notify_all()
 
-    def wait_beyond(self, start: int, end: int) -> int:
+    def wait_beyond(self, start: int, end: int, *, in_batches: bool = True) -> int:
         """Return how many of the first ``end`` bytes can be sent, once these are more than ``start``;
-        ``start`` if that takes too long, or the blob is complete and has no more. Raises ArrivalFailed."""
+        ``start`` if that takes too long, or the blob is complete and has no more. ``in_batches``: wait a
+        moment for more than a few. Raises ArrivalFailed."""
         with self._changed:
             while self._held - _RESERVE <= start and not self._complete:
                 if self._failed:
@@ -166,11 +167,13 @@ class LayerArrival:
                 held = self._held
                 if not self._changed.wait(_STARVED) and held == self._held:
                     break
-            # each return costs a transaction: a fast compressor's blocks are taken together
-            self._changed.wait_for(
-                lambda: self._complete or self._failed or self._held - _RESERVE >= min(start + _BATCH, end),
-                _BATCH_WAIT,
-            )
+            if in_batches:  # each return costs a transaction
+                self._changed.wait_for(
+                    lambda: (
+                        self._complete or self._failed or self._held - _RESERVE >= min(start + _BATCH, end)
+                    ),
+                    _BATCH_WAIT,
+                )
             return min(end, max(start, self._held - _RESERVE))
 
     def finish(self) -> None:
@@ -258,6 +261,7 @@ class PromisedBytes:
     def __init__(self, arrival: LayerArrival, end: int) -> None:
         self._arrival = arrival
         self._end = end
+        self._is_begun = False
 
     def __enter__(self) -> Self:
         self._arrival.set_owed(owed=True)
@@ -269,5 +273,7 @@ class PromisedBytes:
         self._arrival.set_owed(owed=False)
 
     def wait_beyond(self, start: int) -> int:
-        """Return how many of these bytes can be sent, as ``LayerArrival.wait_beyond`` does."""
-        return self._arrival.wait_beyond(start, self._end)
+        """Return how many of these bytes can be sent, as ``LayerArrival.wait_beyond`` does: first as many as
+        are there, as the link is idle until then, and later ones in batches."""
+        in_batches, self._is_begun = self._is_begun, True
+        return self._arrival.wait_beyond(start, self._end, in_batches=in_batches)

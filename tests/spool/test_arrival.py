@@ -15,7 +15,7 @@ from pusher.spool import arrival as arrival_module
 from pusher.spool.arrival import ArrivalFailed, BlobArrival, LayerArrival
 from pusher.spool.spool import Spool
 from tests.support.images import random_bytes, sha256
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 DATA = random_bytes(100_000, compressible=0.0)
 DIGEST = sha256(DATA)
@@ -184,6 +184,23 @@ def test_promised_bytes_are_given_as_they_come(layer: LayerArrival) -> None:
         more.join()
         assert layer.is_owed, "the request still reads the file"
     assert not layer.is_owed
+
+
+def test_the_first_of_promised_bytes_do_not_wait_for_more(
+    layer: LayerArrival, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrival_module, "_BATCH_WAIT", 10 * PATIENCE)  # longer than a test may take
+    layer.expect(100_000)
+    promised = layer.promise(80_000)
+    assert promised is not None
+    assert promised.wait_beyond(0) == 59_998, "the link is idle until then"
+    more = threading.Thread(target=layer.record_write, args=(70_000, hashlib.sha256(DATA[:70_000])))
+    more.start()
+    rest = threading.Timer(0.01, layer.record_write, args=(90_000, hashlib.sha256(DATA[:90_000])))
+    rest.start()
+    assert promised.wait_beyond(59_998) == 80_000, "a batch, not what is there first"
+    more.join()
+    rest.join()
 
 
 def test_a_promise_that_is_broken(layer: LayerArrival, monkeypatch: pytest.MonkeyPatch) -> None:
