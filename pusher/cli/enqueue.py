@@ -75,7 +75,9 @@ def enqueue(as_json: bool, **flags: Any) -> int:
     image_arguments, queueing = read_image_options(flags, settings), read_queueing(flags)
     check_standard_input(flags)
     requests = read_image_list(flags, settings, "enqueue")
-    settings = with_auth_files(settings, flags, lambda: source_registries(requests), list)
+    settings = with_auth_files(
+        settings, flags, lambda: source_registries(requests, keep_going=flags["keep_going"]), list
+    )
     if flags["dry_run"]:
         return dry_run(settings, requests, image_arguments, flags, "enqueue", is_json=as_json)
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:

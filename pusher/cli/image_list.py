@@ -170,25 +170,54 @@ def expand_tags(request: ImageRequest, settings: Settings) -> list[ImageRequest]
     return [replace(request, image=one.image, tags=(one.tag,) if request.to else ()) for one in tagged]
 
 
-def source_registries(requests: Sequence[ImageRequest]) -> set[str]:
-    """Return the registries that images are read from."""
-    images = (request.image for request in requests)
-    return {Reference.parse(i.removeprefix(_DOCKER)).registry for i in images if i.startswith(_DOCKER)}
+def source_registries(requests: Sequence[ImageRequest], *, keep_going: bool) -> set[str]:
+    """Return the registries that images are read from.
+
+    Raises ReferenceMalformed, unless ``keep_going``: then it is reported once the image is looked for.
+    """
+    from_registries = [request for request in requests if request.image.startswith(_DOCKER)]
+    return _collect_registries(
+        from_registries,
+        lambda request: {Reference.parse(request.image.removeprefix(_DOCKER)).registry},
+        keep_going=keep_going,
+    )
 
 
-def destination_registries(requests: Sequence[ImageRequest], settings: Settings) -> set[str]:
+def destination_registries(
+    requests: Sequence[ImageRequest], settings: Settings, *, keep_going: bool = False
+) -> set[str]:
     """Return the registries that images are pushed to; may open a file for an image's own name.
 
-    Raises the errors of ``Destination.registry``.
+    Raises the errors of ``Destination.registry``, unless ``keep_going``: then they are reported once the
+    image is looked for.
     """
     from pusher.worker.destination import resolve
 
-    return {
-        resolve(request.image, place, settings.default_registry, tag=tag).registry()
-        for request in requests
-        for place in request.to or (None,)
-        for tag in request.tags[:1] or (None,)
-    }
+    return _collect_registries(
+        requests,
+        lambda request: {
+            resolve(request.image, place, settings.default_registry, tag=tag).registry()
+            for place in request.to or (None,)
+            for tag in request.tags[:1] or (None,)
+        },
+        keep_going=keep_going,
+    )
+
+
+def _collect_registries(
+    requests: Sequence[ImageRequest], read: Callable[[ImageRequest], set[str]], *, keep_going: bool
+) -> set[str]:
+    """Return what ``read`` returns for all requests; raise its errors together, or none if ``keep_going``."""
+    registries: set[str] = set()
+    errors: list[PusherError] = []
+    for request in requests:
+        try:
+            registries |= read(request)
+        except PusherError as error:
+            errors.append(request.locate(error))
+    if errors and not keep_going:
+        raise join_errors(errors) if len(errors) > 1 else errors[0]
+    return registries
 
 
 def _refuse_destination_as_image(images: Sequence[str], command: str) -> None:

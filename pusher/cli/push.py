@@ -132,17 +132,22 @@ def _with_logins(
 ) -> Settings:
     """Return the settings with the files of logins, with user name and password, and with what
     ``--dest-tls-verify`` asks for."""
+    keep_going = flags["keep_going"]
+
+    def destinations() -> set[str]:
+        return destination_registries(requests, settings, keep_going=keep_going)
+
     if flags["dest_tls_verify"] is False:
-        settings = with_tls_verify(settings, destination_registries(requests, settings))
+        settings = with_tls_verify(settings, destinations())
     settings = with_auth_files(
-        settings,
-        flags,
-        lambda: source_registries(requests),
-        lambda: destination_registries(requests, settings),
+        settings, flags, lambda: source_registries(requests, keep_going=keep_going), destinations
     )
     if not password_stdin and not _has_login(settings):
         return settings
-    return with_password(settings, destination_registries(requests, settings), password_stdin=password_stdin)
+    registries = destinations()
+    if not registries:  # no image can be pushed, which is reported for each
+        return settings
+    return with_password(settings, registries, password_stdin=password_stdin)
 
 
 def _has_login(settings: Settings) -> bool:

@@ -307,6 +307,38 @@ def test_a_line_that_is_wrong_with_keep_going(
     assert result.err.startswith("error: images.txt, line 1: 'r.example/UPPER:1' is not an image reference")
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--dest-tls-verify=false",), ("--username", "bob"), ("--dest-authfile", "a"), ("--src-authfile", "a")],
+)
+def test_a_line_that_is_wrong_with_options_for_registries(
+    pusher: Pusher,
+    registry: FakeRegistry,
+    images: dict[str, Image],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: tuple[str, ...],
+) -> None:
+    if option[0] == "--username":
+        monkeypatch.setenv("PUSHER_PASSWORD", "secret")
+    (tmp_path / "a").write_text("{}")
+    wrong = ("docker://r.example/UPPER:1 r.example/a:1", "docker://-/b r.example/UPPER:2")
+    (tmp_path / "images.txt").write_text(f"{wrong[0]}\nweb.tar {registry.address}/web:1\n{wrong[1]}\n")
+    push = ("push", "--from-file", "images.txt", "--plain-http", *option)
+    result = pusher(*push, "--keep-going")
+    assert (result.code, result.out) == (2, references(registry, "web:1"))
+    assert result.err.startswith("error: images.txt, line 1: 'r.example/UPPER:1' is not")
+    assert "error: images.txt, line 3: " in result.err
+    refusal = pusher(*push)
+    assert (refusal.code, refusal.out, refusal.err.count("error: ")) == (2, "", 1)
+    assert "images.txt, line 3: " in refusal.err
+    (tmp_path / "images.txt").write_text("\n".join(wrong))
+    result = pusher(*push, "--keep-going")
+    assert (result.code, result.out) == (2, "")
+    assert "error: images.txt, line 1: " in result.err
+    assert "error: images.txt, line 2: " in result.err
+
+
 def test_a_list_that_is_not_there_or_empty(pusher: Pusher, images: dict[str, Image], tmp_path: Path) -> None:
     assert refused(pusher, "push", "--from-file", "none.txt") == (
         "the list none.txt cannot be read: No such file or directory | check the path after --from-file"
