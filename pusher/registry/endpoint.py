@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -61,7 +62,7 @@ class RegistryEndpoint:
     """Sends requests to one registry (``host[:port]``). Thread-safe.
 
     ``on_warning`` is called once for each different warning of the registry. ``known``: the registry has
-    accepted uploads before, so that a web page at its address is an outage.
+    accepted uploads before, so that a web page at its address is an outage. ``sleep``: as in RequestRate.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class RegistryEndpoint:
         on_warning: Callable[[str], None] = lambda text: None,  # noqa: ARG005
         known: bool = False,
         policy: RetryPolicy = DEFAULT,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.registry = registry
         self._transport = transport
@@ -83,7 +85,7 @@ class RegistryEndpoint:
         self._commit_timeout = commit_timeout
         self._warnings = Warnings(registry, on_warning)
         self._detector = IntermediaryDetector(known=known, policy=policy)
-        self._rate = RequestRate(policy)
+        self._rate = RequestRate(policy, sleep=sleep)
         self._cookies = StickyCookies()
         self._login_accepted = False  # for reading
         self._lock = threading.Lock()

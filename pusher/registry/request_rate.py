@@ -33,6 +33,7 @@ class RequestRate:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """``sleep`` may raise to stop."""
         self._policy = policy
         self._clock = clock
         self._sleep = sleep
@@ -43,7 +44,7 @@ class RequestRate:
         self._accepted = 1
 
     def wait_for_turn(self) -> float:
-        """Wait until the next request may be sent; return the time of that."""
+        """Wait until the next request may be sent; return that time. Raises the errors of ``sleep``."""
         with self._lock:
             now = self._clock()
             turn = max(now, self._next)

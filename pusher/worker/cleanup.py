@@ -9,7 +9,7 @@ from typing import Final
 
 from pusher.config import Settings
 from pusher.dataclass import dataclass
-from pusher.errors import PusherError
+from pusher.errors import PusherError, Stopped
 from pusher.registry.upload.deletion import delete_session
 from pusher.spool.spool import Spool
 from pusher.store.migrate import remove_old_copies
@@ -86,7 +86,7 @@ class _Reach:
             return None
         try:
             return delete_session(self._registries.get(registry, repository).client, repository, location)
-        except PusherError:
+        except (PusherError, Stopped):
             self._unreachable.add(registry)
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Final
@@ -43,13 +44,15 @@ class Registries:
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
         limit: Callable[[], float | None] = lambda: None,
         held_back: Callable[[], bool] = lambda: False,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Without a store, start with no facts about links; ``note`` is called with registries' warnings,
-        ``limit`` and ``held_back`` are those of LinkEstimates."""
+        ``limit`` and ``held_back`` are those of LinkEstimates, ``sleep`` is that of RequestRate."""
         self.links = LinkEstimates(store, limit, held_back)
         self._store = store
         self._settings = settings
         self._note = note
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._registry_locks: dict[str, threading.Lock] = {}  # one a registry
         self.stalls = StallNotices(note)
@@ -137,6 +140,7 @@ class Registries:
             on_warning=self._note,
             known=self._store is not None and self._store.uploads.has_any_at(registry),
             policy=self._settings.retry,
+            sleep=self._sleep,
         )
 
     def _renew(self, registry: str, repository: str, rejected: Credential | None) -> Credential | None:

@@ -62,7 +62,9 @@ def run(
     spool.sweep()
     limits = QueueLimits(settings, progress.note)
     limiter = limits.limiter
-    registries = Registries(store, settings, progress.note, limiter.rate, limiter.is_held_back)
+    registries = Registries(
+        store, settings, progress.note, limiter.rate, limiter.is_held_back, sleep=control.wait
+    )
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
     with identity:
         with contextlib.suppress(StoreError):  # the heartbeat tries again

@@ -14,8 +14,9 @@ import pytest
 
 from tests.crash.conftest import ROOT, Pusher, ended, read_until
 from tests.support.fakeregistry import DISTRIBUTION_2, FakeRegistry, Fault, On, Stall
+from tests.support.fakeregistry.faults import busy
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
-from tests.support.images import Image
+from tests.support.images import Image, make_image, write_archive
 from tests.support.waiting import PATIENCE, wait_until
 
 STOPPING = "stopping after the chunks in flight"
@@ -73,6 +74,26 @@ def test_once_finishes_the_chunk(
     assert home.run().exit_code == 0
     pushed(registry, "app", "1", image)
     assert registry.body_bytes_received() == blob_bytes(registry, "app"), "nothing is sent twice"
+
+
+def test_a_stop_ends_the_pauses_of_a_registry_that_limits_requests(
+    home: Home, pusher: Pusher, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    several = write_archive(tmp_path / "several.tar", make_image(3000, 3001, 3002, names=("app:1",)))
+    registry.faults.add(Fault(On.HEAD_BLOB, busy("5", status=429), times=None))
+    job = home.enqueue(several, f"{registry.address}/app:1")
+    process = pusher.start("run", "--progress", "lines")
+    read_until(process, "compressed to")  # and the layer's request waits for its turn
+    process.send_signal(signal.SIGINT)
+    said = read_until(process, STOPPING)
+    before = len(registry.requests())
+    done = ended(process)
+    said += done.stderr
+    assert done.returncode == 130, said
+    assert "Traceback" not in said
+    assert "without a response" not in said, "no thread was left in its pause"
+    assert len(registry.requests()) == before
+    assert home.state(job.id) == "queued"
 
 
 @pytest.mark.parametrize(
