@@ -44,8 +44,9 @@ class BlobObserver:
         continues: bool = False,
     ) -> None:
         """Observe an upload; ``continues``: its start was reported before its digest was known."""
-        self.attempts = Attempts(sender.settings.retry.step)
+        self.attempts = Attempts(sender.worker.settings.retry.step)
         self._sender = sender
+        self._worker = sender.worker
         self._job = job
         self._control = control
         self.blob = blob
@@ -63,7 +64,7 @@ class BlobObserver:
 
     def check(self) -> None:
         self._control.check()
-        while self._sender.identity.lease_may_have_ended:  # the heartbeat renews it, or finds that it is lost
+        while self._worker.identity.lease_may_have_ended:  # the heartbeat renews it, or finds that it is lost
             self._control.wait(_LOOK_EVERY)
         self._sender.pool.wait_while_surplus(self._check_as_surplus)
         if self.turn is not None:
@@ -84,10 +85,12 @@ class BlobObserver:
         reason = f"{registry} gets {uploads} at a time from all workers"
         if waited >= _LONG_TURN and registry not in sender.waited:
             sender.waited.add(registry)
-            sender.progress.note(f"{reason} (uploads_per_registry): waiting for a turn")
+            self._worker.progress.note(f"{reason} (uploads_per_registry): waiting for a turn")
         if waited >= 1.0 and waited % 1.0 < pause:
-            sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry, job=self._job.id)
-        sender.activity.record_progress()
+            self._worker.progress.waiting(
+                short(self.blob.digest), 1.0, reason, registry=registry, job=self._job.id
+            )
+        self._worker.activity.record_progress()
         self._pause(pause)
 
     def _wait_for_link(self, since: float, pause: float) -> None:
@@ -96,17 +99,17 @@ class BlobObserver:
         sender, registry, waited = self._sender, self._job.registry, time.monotonic() - since
         if registry not in sender.sent_alone:
             sender.sent_alone.add(registry)
-            sender.progress.note(
+            self._worker.progress.note(
                 f"{registry} keeps nothing of a blob being sent when the link breaks: large blobs are "
                 "sent one at a time until the link is stable again"
             )
         if waited >= 1.0 and waited % 1.0 < pause:
             reason = "another blob is sent first, as the link breaks"
-            sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
+            self._worker.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
         self._pause(pause)
 
     def _pause(self, seconds: float) -> None:
-        with self._sender.registries.stalls.pause():
+        with self._worker.registries.stalls.pause():
             self._control.wait(seconds)
 
     def allowance(self, wanted: int) -> int:
@@ -117,7 +120,7 @@ class BlobObserver:
             return wanted
         allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)
         if self._offset + self._in_flight >= self._furthest:
-            self._sender.activity.record_progress()
+            self._worker.activity.record_progress()
         return allowed
 
     def _check_lease_if_cheap(self) -> None:
@@ -128,7 +131,7 @@ class BlobObserver:
     def _stop_without_lease(self) -> None:
         """Stop inside a chunk if another worker may send the blob by now, as the job store could not be
         reached; unless that would cost the whole session. Raises StoreUnreachable."""
-        if self._sender.identity.lease_may_have_ended and not self._profile.may_restart:
+        if self._worker.identity.lease_may_have_ended and not self._profile.may_restart:
             raise StoreUnreachable(
                 "the job store has been away for longer than the lease of this upload, "
                 "which another worker may send by now",
@@ -153,16 +156,16 @@ class BlobObserver:
         restart it: while its job waits, nothing else shows it."""
         session = self._journal.load()
         if session is not None and session.in_flight and session.profile.may_restart:
-            self._sender.progress.blob_acknowledged(self._job.id, self.blob.digest, 0)
+            self._worker.progress.blob_acknowledged(self._job.id, self.blob.digest, 0)
 
     def report_sent(self, in_flight: int) -> None:
-        self._sender.activity.record_movement()
+        self._worker.activity.record_movement()
         self._control.record_movement()
         self._in_flight = in_flight
         if not self._started:
             self._started = True
             size = None if self.blob.is_unfinished else self.blob.size
-            self._sender.progress.blob_started(self._job.id, self.blob.digest, size, self._offset)
+            self._worker.progress.blob_started(self._job.id, self.blob.digest, size, self._offset)
         now = time.monotonic()
         if (
             in_flight == 0
@@ -170,13 +173,13 @@ class BlobObserver:
             or now - self._reported_at >= _REPORT_SECONDS
         ):
             self._reported, self._reported_at = in_flight, now
-            self._sender.progress.blob_sending(self._job.id, self.blob.digest, in_flight)
+            self._worker.progress.blob_sending(self._job.id, self.blob.digest, in_flight)
 
     def report_acknowledged(self, offset: int) -> None:
         if offset > self._furthest:  # what was lost and is sent again is not progress
             self._furthest = offset
             self.attempts.reset()
-            self._sender.activity.record_progress()
+            self._worker.activity.record_progress()
         self._offset = offset
-        self._sender.progress.blob_acknowledged(self._job.id, self.blob.digest, offset)
-        self._sender.registries.links.save(self._job.registry)
+        self._worker.progress.blob_acknowledged(self._job.id, self.blob.digest, offset)
+        self._worker.registries.links.save(self._job.registry)

@@ -10,23 +10,19 @@ from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pusher.config import Settings
 from pusher.dataclass import dataclass
 from pusher.errors import LeaseLost, PusherError
 from pusher.oci.digest import short
-from pusher.progress.base import Progress
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.retry import Attempts, retrying
 from pusher.spool.arrival import ArrivalFailed
 from pusher.store.records import BlobState, JobRecord
-from pusher.store.store import Store
-from pusher.worker.control import Activity, Control
-from pusher.worker.liveness import WorkerIdentity
+from pusher.worker.control import Control
 from pusher.worker.pool import BlobPool
 from pusher.worker.rate import RateLimiter
-from pusher.worker.registries import Registries
 from pusher.worker.upload_turns import UploadTurns
+from pusher.worker.worker import Worker
 
 if TYPE_CHECKING:
     from pusher.worker.blob_observer import BlobObserver
@@ -45,14 +41,9 @@ _SMALL: Final = 1024 * 1024
 class BlobSender:
     """Sends blobs for any job of this worker. Thread-safe."""
 
-    store: Store
-    settings: Settings
-    registries: Registries
-    identity: WorkerIdentity
-    progress: Progress
-    activity: Activity
-    limiter: RateLimiter
+    worker: Worker
     pool: BlobPool
+    limiter: RateLimiter
     turns: UploadTurns
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
@@ -125,11 +116,11 @@ class BlobSender:
         believe_head: bool = True,
         continues: bool = False,
     ) -> str | None:
-        client = self.registries.get(job.registry, job.repository).client
+        client = self.worker.registries.get(job.registry, job.repository).client
         look = partial(self._has_blob, client, job, blob)
         while True:
             if believe_head and self.retry(
-                look, Attempts(self.settings.retry.step), job, control, blob.digest
+                look, Attempts(self.worker.settings.retry.step), job, control, blob.digest
             ):
                 self._forget_session(job, control, blob)
                 return self._finish(job, blob, BlobState.EXISTS)
@@ -139,7 +130,7 @@ class BlobSender:
                 )
                 return None if found is None else self._finish(job, blob, BlobState(found))
             except LeaseLost:
-                self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
+                self.worker.store.jobs.check_lease(job)  # raises unless only the upload was lost
 
     def _upload_run(self, job: JobRecord, control: Control, blob: BlobFile) -> UploadRun:
         from pusher.worker.upload_run import UploadRun  # not for a push with nothing to send
@@ -151,7 +142,7 @@ class BlobSender:
         before is under way, so that the next one need not wait for the answer. If it has, that chunk ends."""
         with contextlib.suppress(PusherError):  # who sends the rest asks again
             if unfinished.is_being_sent:
-                client = self.registries.client(job.registry, job.repository)
+                client = self.worker.registries.client(job.registry, job.repository)
                 unfinished.is_needless = self._has_blob(client, job, blob)
 
     def _has_blob(self, client: RegistryClient, job: JobRecord, blob: BlobFile) -> bool:
@@ -167,7 +158,7 @@ class BlobSender:
 
     def _forget_session(self, job: JobRecord, control: Control, blob: BlobFile) -> None:
         """Forget the session and lease of a worker that died after the registry had closed the upload."""
-        layers = self.store.blobs.of_job(job.id)
+        layers = self.worker.store.blobs.of_job(job.id)
         if any(layer.digest == blob.digest and layer.state == BlobState.UPLOADING for layer in layers):
             self._upload_run(job, control, blob).forget_session()
 
@@ -176,10 +167,10 @@ class BlobSender:
         self.absent_until.pop(key, None)
         self.mounts_tried.discard(key)
         self.looking.pop(key, None)
-        self.store.blobs.set_done(job, blob.digest, how)
+        self.worker.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again
-            self.activity.record_progress()
-        self.progress.blob_done(job.id, blob.digest, blob.size, how)
+            self.worker.activity.record_progress()
+        self.worker.progress.blob_done(job.id, blob.digest, blob.size, how)
         return str(how)
 
     def retry(
@@ -191,17 +182,17 @@ class BlobSender:
             try:
                 return step()
             except PusherError:
-                self.registries.links.save(job.registry)
+                self.worker.registries.links.save(job.registry)
                 raise
 
         def wait(pause: float, error: PusherError) -> None:
-            if self.activity.seconds_idle >= self.settings.give_up_after:
+            if self.worker.activity.seconds_idle >= self.worker.settings.give_up_after:
                 raise error
-            self.registries.troubles.record_pause(job.registry, error, pause)
-            self.progress.waiting(
+            self.worker.registries.troubles.record_pause(job.registry, error, pause)
+            self.worker.progress.waiting(
                 short(digest), pause, error.message, fault=error.code, registry=job.registry, job=job.id
             )
-            with self.registries.stalls.pause():
+            with self.worker.registries.stalls.pause():
                 control.wait(pause)
 
         return retrying(attempt, attempts, wait)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pusher.dataclass import dataclass
 from pusher.errors import DiskFull, SourceError
 from pusher.oci.digest import short
 from pusher.oci.layer_blob import LayerBlob
@@ -27,15 +25,11 @@ from pusher.worker.cleanup import evict_blobs
 from pusher.worker.compression import RequestedCompression
 from pusher.worker.control import Control
 from pusher.worker.damaged_files import refuse_damaged_file
-from pusher.worker.documents import (
-    blobs_missing_error,
-)
+from pusher.worker.documents import blobs_missing_error
 from pusher.worker.error_rank import most_important
 from pusher.worker.job_failures import JobFailures
 from pusher.worker.manifest_push import ManifestPush
-from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
-from pusher.worker.stall_notices import SourceTurn
 
 if TYPE_CHECKING:
     from pusher.worker.docker_blobs import PushedImage
@@ -47,26 +41,17 @@ _SMALL: Final = 1024 * 1024
 """Bytes of a blob up to which it takes responses rather than the link."""
 
 
-@dataclass(frozen=True)
-class Tools:
-    """Objects shared by all jobs of a worker."""
-
-    sender: BlobSender
-    preparer: BlobPreparer
-    pool: BlobPool
-    preparing: SourceTurn = field(default_factory=SourceTurn)
-    """Held while a job reads its source: compression uses all processors for one layer already."""
-
-
 class JobPush:
     """One attempt at one job."""
 
-    def __init__(self, tools: Tools, job: JobRecord, control: Control) -> None:
-        self._tools = tools
-        self._store = tools.sender.store
-        self._spool = tools.preparer.spool
+    def __init__(self, sender: BlobSender, preparer: BlobPreparer, job: JobRecord, control: Control) -> None:
+        self._sender = sender
+        self._preparer = preparer
+        self._worker = sender.worker
+        self._store = sender.worker.store
+        self._spool = sender.worker.spool
         self._job = job
-        self._requested = RequestedCompression.for_job(job.options, tools.sender.settings)
+        self._requested = RequestedCompression.for_job(job.options, sender.worker.settings)
         self._control = control
         self._sending: list[Future[str | None]] = []
         self._looks: dict[str, Future[str | None]] = {}
@@ -75,9 +60,9 @@ class JobPush:
         self._damaged: set[str] = set()
         """Digests that the bytes of a file did not have when they were sent."""
         self._pushed: PushedImage | None = None
-        self._failures = JobFailures(control, tools.sender.settings.retry)
+        self._failures = JobFailures(control, sender.worker.settings.retry)
         self._misses = 0
-        self._manifests = ManifestPush(tools.sender, tools.preparer, job, control)
+        self._manifests = ManifestPush(preparer, job, control)
         self._opened = ExitStack()
         """What blobs are read from while they are sent."""
 
@@ -88,7 +73,7 @@ class JobPush:
         returns or raises, nothing of this job is being sent any more.
         """
         if self._requested.is_explicit and self._manifests.documents:
-            self._tools.sender.progress.note(
+            self._worker.progress.note(
                 f"{self._job.image} has a manifest of its own and is sent as it is, "
                 f"not as {self._requested.name}"
             )
@@ -116,16 +101,16 @@ class JobPush:
         candidates = [self._candidates(layer, known.get(layer.key, [])) for layer in layers]
 
         def check() -> None:
-            preflight.check(self._tools.sender, self._job, candidates)
+            preflight.check(self._worker, self._job, candidates)
 
-        self._check = self._tools.pool.submit(
+        self._check = self._sender.pool.submit(
             (self._job.registry, "check", self._job.id), self._rank(), check, is_quick=True
         )
         self._failures.watch(self._check)
 
     @property
     def _client(self) -> RegistryClient:
-        return self._tools.sender.registries.get(self._job.registry, self._job.repository).client
+        return self._worker.registries.get(self._job.registry, self._job.repository).client
 
     # --- blobs --------------------------------------------------------------------------------------------
 
@@ -154,7 +139,7 @@ class JobPush:
     def _record_in_spool(self) -> None:
         """Record that the shared spool has what this job needs, once it has: if this machine is lost, another
         one continues."""
-        machine = self._tools.sender.identity.machine
+        machine = self._worker.identity.machine
         if machine is None or machine.spool is None or self._job.machine != machine.id or self._job.spool:
             return
         layers = [each for each in self._store.blobs.of_job(self._job.id) if not each.is_config]
@@ -204,10 +189,10 @@ class JobPush:
     def _write_config(self) -> BlobFile | None:
         """Write the config to the spool as ``Preparer.config_blob`` does, after making room if need be."""
         try:
-            return self._tools.preparer.config_blob(self._job)
+            return self._preparer.config_blob(self._job)
         except DiskFull as full:
             self._make_room({}, full)
-            return self._tools.preparer.config_blob(self._job)
+            return self._preparer.config_blob(self._job)
 
     def _drop_located(self, missing: dict[str, JobBlob]) -> None:
         """Remove the blobs that the registry has turned out to have."""
@@ -232,7 +217,7 @@ class JobPush:
             self._job.tag,
             pin_from_json(self._job.source),
             unknown,
-            self._tools.sender.settings.docker_root,
+            self._worker.settings.docker_root,
         )
         if self._pushed is None:
             return layers
@@ -259,7 +244,7 @@ class JobPush:
     def _locate(self, layer: JobBlob, blobs: Iterable[BlobFile], known: Iterable[LayerBlob]) -> str | None:
         for blob in blobs:
             self._adopt(layer, blob, known)
-            if found := self._tools.sender.locate(self._job, self._control, blob):
+            if found := self._sender.locate(self._job, self._control, blob):
                 return found
             if layer.state in DONE_STATES:
                 self._store.blobs.clear_done(self._job, [blob.digest])
@@ -284,13 +269,13 @@ class JobPush:
         claims = Claims(self._spool.root)
         self._control.on_source = claims.touch
         while missing:
-            with self._tools.preparing.take(self._control), claims:
+            with self._preparer.turn.take(self._control), claims:
                 ours = claims.take(missing)
                 self._take_what_others_made(missing)
                 wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
                 if wanted:
-                    early = None if self._tools.sender.settings.no_early else self._send_unfinished
-                    for diff_id, blob in self._tools.preparer.prepare(
+                    early = None if self._worker.settings.no_early else self._send_unfinished
+                    for diff_id, blob in self._preparer.prepare(
                         self._job, self._control, wanted, self._opened, early, self._looks
                     ):
                         if diff_id not in begun and blob is not None:
@@ -301,18 +286,16 @@ class JobPush:
                             wanted.pop(diff_id, None)
                             missing.pop(diff_id, None)
             if missing and not wanted:
-                self._tools.sender.activity.record_progress()
+                self._worker.activity.record_progress()
                 layer = short(next(iter(missing)))
-                pause = self._tools.sender.settings.retry.layer_in_use
-                self._tools.sender.progress.waiting(
-                    layer, pause, "another job is compressing it", job=self._job.id
-                )
+                pause = self._worker.settings.retry.layer_in_use
+                self._worker.progress.waiting(layer, pause, "another job is compressing it", job=self._job.id)
                 self._control.wait(pause)
                 self._drop_located(missing)
 
     def _require_source(self) -> None:
         """Raise SourceError if the image is on another machine, and only blobs of it are in the spool."""
-        machine, path = self._tools.sender.identity.machine, str(self._job.source.get("path", ""))
+        machine, path = self._worker.identity.machine, str(self._job.source.get("path", ""))
         is_ours = machine is None or self._job.machine in (None, machine.id)
         if not is_ours and not Path(path).is_relative_to(self._spool.root):
             raise SourceError(f"the spool lacks blobs of {self._job.image}, which is on another machine")
@@ -330,7 +313,7 @@ class JobPush:
 
     def _make_room(self, missing: dict[str, JobBlob], full: DiskFull) -> dict[str, JobBlob]:
         """Wait for the uploads and remove blobs no longer needed; raise ``full`` if that frees nothing."""
-        note = self._tools.sender.progress.note
+        note = self._worker.progress.note
         if any(not one.done() for one in self._sending):
             note(f"{full.message}; waiting for uploads to free space")
         self._sending = [one for one in self._sending if not isinstance(one.exception(), ArrivalFailed)]
@@ -350,7 +333,7 @@ class JobPush:
 
     def _send(self, blob: BlobFile) -> None:
         believe_head = blob.digest not in self._distrusted
-        send = partial(self._tools.sender.send, self._job, self._control, blob, believe_head=believe_head)
+        send = partial(self._sender.send, self._job, self._control, blob, believe_head=believe_head)
         check = partial(refuse_damaged_file, blob, self._job, self._control.check)
 
         def send_intact() -> str | None:
@@ -366,14 +349,14 @@ class JobPush:
 
     def _send_unfinished(self, unfinished: UnfinishedBlob) -> None:
         """Send what is compressed of a layer so far, and the rest as it comes."""
-        pool, registry = self._tools.pool, self._job.registry
-        send = partial(self._tools.sender.send_unfinished, self._job, self._control, unfinished)
+        pool, registry = self._sender.pool, self._job.registry
+        send = partial(self._sender.send_unfinished, self._job, self._control, unfinished)
         future = self._submit(unfinished.blob, send, is_quick=False)
 
         def continue_as(blob: BlobFile) -> bool:
             if not pool.change_key(future, (registry, blob.digest)):
                 return False
-            look = partial(self._tools.sender.look_ahead, self._job, unfinished, blob)
+            look = partial(self._sender.look_ahead, self._job, unfinished, blob)
             self._sending.append(
                 pool.submit((registry, "HEAD", blob.digest), self._rank(-blob.size), look, is_quick=True)
             )
@@ -390,7 +373,7 @@ class JobPush:
             self._failures.raise_if_offline()
             return work()
 
-        future = self._tools.pool.submit(
+        future = self._sender.pool.submit(
             (self._job.registry, blob.digest),
             self._rank(-blob.size),
             unless_offline,

@@ -8,7 +8,6 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
-from pusher.config import Settings
 from pusher.errors import (
     DiskFull,
     ExitCode,
@@ -28,21 +27,19 @@ from pusher.errors import (
     find_lost_disk,
     find_machine_error,
 )
-from pusher.progress.base import Progress
-from pusher.spool.spool import Spool
 from pusher.store.records import JobRecord, JobState, StoredError
-from pusher.store.store import Store
 from pusher.system import elapsed
 from pusher.units import human_seconds
 from pusher.worker import piped_archives
+from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions, evict_blobs
-from pusher.worker.control import Activity, Control
+from pusher.worker.control import Control
 from pusher.worker.hooks import Hooks
-from pusher.worker.job import JobPush, Tools
+from pusher.worker.job import JobPush
 from pusher.worker.machine import check_shared_spool
 from pusher.worker.name_lookup import UnresolvedNames
+from pusher.worker.preparation import BlobPreparer
 from pusher.worker.received_blobs import ReceivedBlobs
-from pusher.worker.registries import Registries
 
 _LOG = logging.getLogger(__name__)
 _USER_ERRORS: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
@@ -57,29 +54,27 @@ class JobAttempts:
 
     def __init__(
         self,
-        tools: Tools,
-        store: Store,
-        settings: Settings,
-        progress: Progress,
-        spool: Spool,
-        registries: Registries,
-        activity: Activity,
+        sender: BlobSender,
+        preparer: BlobPreparer,
         hooks: Hooks,
         *,
         forever: bool,
         one_job: bool,
     ) -> None:
-        self._tools = tools
-        self._store = store
-        self._settings = settings
-        self._progress = progress
-        self._spool = spool
-        self._piped = spool.root / piped_archives.FOLDER
-        self._registries = registries
-        self._activity = activity
+        worker = sender.worker
+        self._sender = sender
+        self._preparer = preparer
         self._hooks = hooks
         self._forever = forever
-        self._names = UnresolvedNames(store, settings.retry)
+        self._identity = worker.identity
+        self._settings = worker.settings
+        self._store = worker.store
+        self._spool = worker.spool
+        self._registries = worker.registries
+        self._progress = worker.progress
+        self._activity = worker.activity
+        self._piped = worker.spool.root / piped_archives.FOLDER
+        self._names = UnresolvedNames(worker.store, worker.settings.retry)
         self._names.keeps_waiting = not one_job
         self._failures: dict[int, int] = {}
         self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that cannot be set
@@ -115,13 +110,13 @@ class JobAttempts:
             self._spool.revalidate()
         try:
             if not job.has_manifest:
-                whole = ReceivedBlobs(self._tools, job, control).send()
+                whole = ReceivedBlobs(self._sender, job, control).send()
                 if whole is None:
                     self._progress.job_ended(job.id, "receiving", "more of the image is awaited")
                     return
                 job = whole
                 self._progress.job_started(job.id, job.image, job.destination)
-            digest = JobPush(self._tools, job, control).run()
+            digest = JobPush(self._sender, self._preparer, job, control).run()
         except Stopped:
             progress, reason = self._bytes_done(job) > done_before, control.reason or "stopped"
             self._store.jobs.release(
@@ -147,14 +142,14 @@ class JobAttempts:
     def _find_spool_error(self) -> PusherError | None:
         """Return the error if the shared spool is not mounted any more, and no blob is lost."""
         try:
-            check_shared_spool(self._tools.sender.identity.machine, self._settings)
+            check_shared_spool(self._identity.machine, self._settings)
         except PusherError as error:
             return error
         return None
 
     def _is_borrowed(self, job: JobRecord) -> bool:
         """Return whether the image is on another machine, and only its blobs in the spool that it shares."""
-        machine = self._tools.sender.identity.machine
+        machine = self._identity.machine
         return machine is not None and job.machine not in (None, machine.id)
 
     def _succeed(self, job: JobRecord, digest: str) -> None:

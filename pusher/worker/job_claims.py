@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from pusher.store.records import JobRecord, JobState
-from pusher.store.store import Store
-from pusher.worker.control import Activity
 from pusher.worker.job_attempts import JobAttempts
-from pusher.worker.liveness import WorkerIdentity
-from pusher.worker.registry_troubles import RegistryTroubles
+from pusher.worker.worker import Worker
 
 
 class JobClaims:
@@ -21,20 +18,17 @@ class JobClaims:
 
     def __init__(
         self,
-        store: Store,
-        identity: WorkerIdentity,
-        troubles: RegistryTroubles,
+        worker: Worker,
         attempts: JobAttempts,
-        activity: Activity,
         *,
         only: Collection[int] | None,
         waits_for_others: bool,
     ) -> None:
-        self._store = store
-        self._identity = identity
-        self._troubles = troubles
+        self._store = worker.store
+        self._identity = worker.identity
+        self._troubles = worker.registries.troubles
+        self._activity = worker.activity
         self._attempts = attempts
-        self._activity = activity
         self._only = only
         self._waits_for_others = waits_for_others
         self._expired: set[str] = set()

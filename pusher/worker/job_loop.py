@@ -7,10 +7,7 @@ import threading
 from collections.abc import Collection
 from typing import Final
 
-from pusher.config import Settings
 from pusher.errors import DiskFull, HomeUnusable, LeaseLost, MachineExhausted, PusherError, StoreError
-from pusher.progress.base import Progress
-from pusher.spool.spool import Spool
 from pusher.store.records import JobRecord
 from pusher.store.store import Store
 from pusher.system import elapsed
@@ -18,20 +15,18 @@ from pusher.units import human_seconds
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.blob_waits import BlobWaitReports
 from pusher.worker.cleanup import delete_sessions, keep_limits
-from pusher.worker.control import Activity, Control
+from pusher.worker.control import Control
 from pusher.worker.hooks import Hooks
-from pusher.worker.job import Tools
 from pusher.worker.job_attempts import JobAttempts, known_error
 from pusher.worker.job_claims import JobClaims
 from pusher.worker.job_holds import describe_closed_window, is_outside_window
-from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.queue_limits import QueueLimits
-from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult, summarize
 from pusher.worker.shutdown import explain_lost_lease, join_while_moving, requeue, run_while_moving
 from pusher.worker.wakeups import Wakeups
+from pusher.worker.worker import Worker
 
 _STALLED_AFTER: Final = 10.0
 """Seconds without a byte after which a job does not count towards ``parallel``."""
@@ -48,14 +43,8 @@ class JobLoop:
 
     def __init__(
         self,
-        store: Store,
-        settings: Settings,
-        progress: Progress,
-        spool: Spool,
-        registries: Registries,
-        identity: WorkerIdentity,
+        worker: Worker,
         control: Control,
-        activity: Activity,
         hooks: Hooks,
         limits: QueueLimits,
         *,
@@ -63,66 +52,35 @@ class JobLoop:
         wait: bool,
         only: Collection[int] | None,
     ) -> None:
-        self._store = store
-        self._settings = settings
-        self._progress = progress
-        self._spool = spool
-        self._registries = registries
-        self._identity = identity
+        self._store = worker.store
+        self._settings = worker.settings
+        self._progress = worker.progress
+        self._spool = worker.spool
+        self._registries = worker.registries
+        self._identity = worker.identity
+        self._activity = worker.activity
         self._control = control
-        self._activity = activity
         self._forever = forever
         self._only = only
         self._limits = limits
         self._pool = BlobPool(*self._count_threads())
-        self._tools = Tools(
-            BlobSender(
-                store,
-                settings,
-                registries,
-                identity,
-                progress,
-                self._activity,
-                limits.limiter,
-                self._pool,
-                limits.turns,
-            ),
-            BlobPreparer(
-                store,
-                spool,
-                settings,
-                progress,
-                self._activity,
-                registries,
-                lambda: limits.parallel - 1,
-            ),
-            self._pool,
-        )
-        self._blob_waits = BlobWaitReports(progress)
-        self._wakeups = Wakeups(store, settings.retry, self._on_change)
+        self._sender = BlobSender(worker, self._pool, limits.limiter, limits.turns)
+        self._blob_waits = BlobWaitReports(worker.progress)
+        self._wakeups = Wakeups(worker.store, worker.settings.retry, self._on_change)
         self._changed = threading.Condition()
         self._active: dict[int, tuple[JobRecord, Control]] = {}
         self._threads: list[threading.Thread] = []
         self._touched: set[int] = set()
-        self._began = store.now()
+        self._began = worker.store.now()
         self._fatal: PusherError | None = None
         self._attempts = JobAttempts(
-            self._tools,
-            store,
-            settings,
-            progress,
-            spool,
-            registries,
-            activity,
+            self._sender,
+            BlobPreparer(worker, lambda: limits.parallel - 1),
             hooks,
             forever=forever,
             one_job=only is not None,
         )
-        self._claims = JobClaims(
-            *(store, identity, registries.troubles, self._attempts, activity),
-            only=only,
-            waits_for_others=wait or only is not None,
-        )
+        self._claims = JobClaims(worker, self._attempts, only=only, waits_for_others=wait or only is not None)
 
     # --- the loop -----------------------------------------------------------------------------------------
 
@@ -235,7 +193,7 @@ class JobLoop:
 
     def bytes_at_stake(self) -> int:
         """Return how many bytes must be sent again if the process ends now; 0 if they are few."""
-        return self._tools.sender.bytes_worth_reporting()
+        return self._sender.bytes_worth_reporting()
 
     def check_jobs(self, store: Store) -> None:
         """Report stalls and add threads meanwhile; stop jobs that were paused, cancelled or taken over, and

@@ -10,7 +10,6 @@ from pusher.oci.document import Document
 from pusher.oci.manifest import Manifest, build_manifest
 from pusher.retry import Attempts, retrying
 from pusher.store.records import JobRecord
-from pusher.worker.blob_sender import BlobSender
 from pusher.worker.compression import ZSTD_NOTE
 from pusher.worker.control import Control
 from pusher.worker.documents import (
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
 class ManifestPush:
     """Makes and sends the manifests of one attempt at one job."""
 
-    def __init__(self, sender: BlobSender, preparer: BlobPreparer, job: JobRecord, control: Control) -> None:
-        self._sender = sender
+    def __init__(self, preparer: BlobPreparer, job: JobRecord, control: Control) -> None:
         self._preparer = preparer
-        self._store = sender.store
+        self._worker = preparer.worker
+        self._store = preparer.worker.store
         self._job = job
         self._control = control
         self.documents = final_digests(job)
@@ -56,7 +55,7 @@ class ManifestPush:
         return digest
 
     def _put(self, document: Document, reference: str) -> str:
-        client = self._sender.registries.get(self._job.registry, self._job.repository).client
+        client = self._worker.registries.get(self._job.registry, self._job.repository).client
         delivery = DocumentPush(
             client,
             self._job,
@@ -65,11 +64,11 @@ class ManifestPush:
             self._store.jobs.add_bytes_sent,
             documents=self.documents,
             sent=self.digests,
-            looks=self._sender.settings.retry.not_shown,
+            looks=self._worker.settings.retry.not_shown,
         )
 
         def wait(pause: float, error: PusherError) -> None:
-            self._sender.progress.waiting(
+            self._worker.progress.waiting(
                 "manifest",
                 pause,
                 error.message,
@@ -77,19 +76,19 @@ class ManifestPush:
                 registry=self._job.registry,
                 job=self._job.id,
             )
-            self._sender.registries.troubles.record_pause(self._job.registry, error, pause)
+            self._worker.registries.troubles.record_pause(self._job.registry, error, pause)
             self._control.wait(pause)
             self._take_turn(reference)
 
         self._take_turn(reference)
-        retrying(delivery.put_and_confirm, Attempts(self._sender.settings.retry.step), wait)
+        retrying(delivery.put_and_confirm, Attempts(self._worker.settings.retry.step), wait)
         return document.digest
 
     def _take_turn(self, reference: str) -> None:
         """Check before each PUT that the job may continue. Raises Stopped, LeaseLost, TagNotYet, TagHeld."""
         self._control.check()
         if reference == self._job.tag:
-            take_tag(self._store, self._sender.identity, self._job)
+            take_tag(self._store, self._worker.identity, self._job)
         else:
             self._store.jobs.check_lease(self._job)
 

@@ -8,21 +8,18 @@ from contextlib import ExitStack
 from dataclasses import field
 from typing import TYPE_CHECKING
 
-from pusher.config import Settings
 from pusher.dataclass import dataclass
 from pusher.errors import LayerMismatch
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
-from pusher.progress.base import Progress
 from pusher.registry.http.body import BlobFile
 from pusher.sources.pins import RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
-from pusher.spool.spool import Spool
 from pusher.store.records import BlobState, JobBlob, JobRecord
-from pusher.store.store import Store
-from pusher.worker.control import Activity, Control
+from pusher.worker.control import Control
 from pusher.worker.documents import descriptor_of
-from pusher.worker.registries import Registries
+from pusher.worker.stall_notices import SourceTurn
+from pusher.worker.worker import Worker
 
 if TYPE_CHECKING:
     from pusher.worker.downloads import Looks
@@ -33,14 +30,11 @@ if TYPE_CHECKING:
 class BlobPreparer:
     """Prepares the blobs of a job that are not on disk yet."""
 
-    store: Store
-    spool: Spool
-    settings: Settings
-    progress: Progress
-    activity: Activity
-    registries: Registries
+    worker: Worker
     count_early: Callable[[], int]
     """Returns how many incomplete downloads may be sent at a time: each takes a thread that sends."""
+    turn: SourceTurn = field(default_factory=SourceTurn)
+    """Held while a job reads its source: compression uses all processors for one layer already."""
     _reported: set[tuple[str, str]] = field(default_factory=set)
     """The compressions that were reported, each with its registry, and the texts: of thirty jobs most have
     the same."""
@@ -49,12 +43,12 @@ class BlobPreparer:
         """Report how the layers of a job were compressed, unless that was reported before."""
         choices = {(job.registry, choice) for choice in chosen}
         if summary and not choices <= self._reported and ("", summary) not in self._reported:
-            self.progress.note(summary)
+            self.worker.progress.note(summary)
             self._reported.update(choices, [("", summary)])
 
     def config_blob(self, job: JobRecord) -> BlobFile | None:
         """Return the blob of the image's config if its bytes are known without an export, else None."""
-        content = self.store.documents.get(job.config_digest)
+        content = self.worker.store.documents.get(job.config_digest)
         return None if content is None else self.keep_config(job, content)
 
     def prepare(
@@ -92,18 +86,20 @@ class BlobPreparer:
     ) -> Iterator[tuple[str, BlobFile | None]]:
         from pusher.worker.downloads import Downloads, is_located
 
-        downloads = Downloads(self.spool, self.settings.retry, self.progress, self.activity, self.count_early)
-        source = RegistrySource.from_pin(pin, self.registries.client, retry=self.settings.retry)
+        worker, retry = self.worker, self.worker.settings.retry
+        downloads = Downloads(worker.spool, retry, worker.progress, worker.activity, self.count_early)
+        source = RegistrySource.from_pin(pin, worker.registries.client, retry=retry)
         for found, arrival in downloads.fetch(source, job, control, missing, looks):
             if is_located(found, looks):
                 yield found.key, None
                 continue
             blob = descriptor_of(found)
             if arrival is None and found.state is BlobState.PENDING:
-                self.store.blobs.set_blob(
+                worker.store.blobs.set_blob(
                     job, found.key, digest=blob.digest, size=blob.size, media_type=blob.media_type
                 )
-            yield found.key, BlobFile(blob.digest, blob.size, self.spool.path(blob.digest), arrival=arrival)
+            path = worker.spool.path(blob.digest)
+            yield found.key, BlobFile(blob.digest, blob.size, path, arrival=arrival)
 
     def keep_config(self, job: JobRecord, content: bytes) -> BlobFile:
         """Write the config to the spool, and to the store, which saves the export on a later push.
@@ -111,15 +107,16 @@ class BlobPreparer:
         Raises LayerMismatch if its digest is not the image's.
         """
         digest, size = job.config_digest, len(content)
+        store, spool = self.worker.store, self.worker.spool
         if (found := of_bytes(content, digest)) != digest:
             raise LayerMismatch(
                 f"the image lists a config with digest {digest}, its source has {found}",
                 hint="the source is damaged: save or pull the image again",
             )
-        if not self.spool.has(digest, size):
-            self.spool.write_blob(
+        if not spool.has(digest, size):
+            spool.write_blob(
                 io.BytesIO(content), digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
             )
-        self.store.documents.put(digest, content)
-        self.store.blobs.set_blob(job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG)
-        return BlobFile(digest, size, self.spool.path(digest))
+        store.documents.put(digest, content)
+        store.blobs.set_blob(job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG)
+        return BlobFile(digest, size, spool.path(digest))

@@ -52,10 +52,12 @@ class PreparationRun:
         opened: ExitStack,
         send_unfinished: Callable[[UnfinishedBlob], None] | None,
     ) -> None:
+        worker = preparer.worker
         self._preparer = preparer
-        self._store = preparer.store
-        self._spool = preparer.spool
-        self._progress = preparer.progress
+        self._worker = worker
+        self._store = worker.store
+        self._spool = worker.spool
+        self._progress = worker.progress
         self._pin = pin
         self._job = job
         self._control = control
@@ -66,14 +68,14 @@ class PreparationRun:
         """Of the layer that is being compressed, if it is sent meanwhile."""
         # none of these leads back here: a cycle would keep the whole job until the garbage collector runs
         self._chooser = CompressionChooser(
-            RequestedCompression.for_job(job.options, preparer.settings),
+            RequestedCompression.for_job(job.options, worker.settings),
             JobLink(
-                preparer.registries.links,
+                worker.registries.links,
                 job.registry,
-                partial(preparer.registries.response_seconds, job.registry),
-                partial(preparer.registries.round_trip, job.registry),
+                partial(worker.registries.response_seconds, job.registry),
+                partial(worker.registries.round_trip, job.registry),
             ),
-            partial(preparer.store.events.add, job.id, "compression"),
+            partial(worker.store.events.add, job.id, "compression"),
         )
 
     def blobs(self) -> Iterator[tuple[str, BlobFile | None]]:
@@ -105,7 +107,7 @@ class PreparationRun:
         from pusher.sources.engine.content_api import DockerContent
 
         content = self._opened.enter_context(
-            DockerContent(pin.daemon, new_check, self._preparer.settings.retry.source, self._control.wait)
+            DockerContent(pin.daemon, new_check, self._worker.settings.retry.source, self._control.wait)
         )
         if content.offers(pin.id):
             for layer in sorted(self._missing.values(), key=lambda layer: -(layer.size or 0)):
@@ -227,12 +229,12 @@ class PreparationRun:
 
         def on_bytes(count: int) -> None:
             nonlocal reported, done
-            self._preparer.activity.record_movement()
+            self._worker.activity.record_movement()
             self._control.record_source_movement()
             done += count
             if done - reported >= _REPORT_EVERY or done == piece.size:
                 reported = done
-                self._preparer.activity.record_progress()
+                self._worker.activity.record_progress()
                 self._progress.preparing(self._job.id, piece.name or _UNNAMED, done, piece.size, doing)
             if early is not None:
                 early.start_if_large(done)
@@ -261,8 +263,8 @@ class PreparationRun:
         is small, or its blob is known."""
         if self._send_unfinished is None or piece.name is None or how.kind is Kind.NONE:
             return None
-        link = self._preparer.registries.get(self._job.registry, self._job.repository).link
-        wanted = self._preparer.settings.at(self._job.registry).chunk_size
+        link = self._worker.registries.get(self._job.registry, self._job.repository).link
+        wanted = self._worker.settings.at(self._job.registry).chunk_size
         least = link.first_size(wanted, is_unfinished=True)
         layers = self._store.blobs.of_job(self._job.id)
         known = self._store.known_blobs.of_layers([piece.name])[piece.name]

@@ -17,7 +17,7 @@ from pusher.worker.control import Control
 from pusher.worker.error_rank import most_important
 
 if TYPE_CHECKING:
-    from pusher.worker.job import Tools
+    from pusher.worker.blob_sender import BlobSender
 
 _LOOK: Final = 0.25
 """Seconds between checks for more blobs."""
@@ -28,9 +28,9 @@ _QUIET: Final = 1.0
 class ReceivedBlobs:
     """The blobs of one job without a manifest, while a worker has it."""
 
-    def __init__(self, tools: Tools, job: JobRecord, control: Control) -> None:
-        self._tools = tools
-        self._store = tools.sender.store
+    def __init__(self, sender: BlobSender, job: JobRecord, control: Control) -> None:
+        self._sender = sender
+        self._store = sender.worker.store
         self._job = job
         self._folder = Path(str(job.source["folder"]))
         self._control = control
@@ -85,7 +85,7 @@ class ReceivedBlobs:
                 for blob in self._store.blobs.of_job(self._job.id)
                 if blob.digest not in self._sending and (file := self._file_of(blob)) is not None
             ]
-            preflight.refuse_too_large(self._tools.sender, self._job, [[file] for file in new])
+            preflight.refuse_too_large(self._sender.worker, self._job, [[file] for file in new])
             for file in new:
                 self._submit(file)
         except BlobDamaged as error:
@@ -108,5 +108,5 @@ class ReceivedBlobs:
 
     def _submit(self, blob: BlobFile) -> None:
         rank = (-self._job.priority, self._job.id, -blob.size)
-        send = partial(self._tools.sender.send, self._job, self._control, blob)
-        self._sending[blob.digest] = self._tools.pool.submit((self._job.registry, blob.digest), rank, send)
+        send = partial(self._sender.send, self._job, self._control, blob)
+        self._sending[blob.digest] = self._sender.pool.submit((self._job.registry, blob.digest), rank, send)

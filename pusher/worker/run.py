@@ -24,6 +24,7 @@ from pusher.worker.queue_limits import QueueLimits
 from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult
 from pusher.worker.signals import handle_signals
+from pusher.worker.worker import Worker
 
 
 def run(
@@ -65,17 +66,13 @@ def run(
     registries = Registries(
         store, settings, progress.note, limiter.rate, limiter.is_held_back, sleep=control.wait
     )
+    worker = Worker(identity, settings, store, spool, registries, progress, activity)
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
     with identity:
         with contextlib.suppress(StoreError):  # the heartbeat tries again
             identity.register(store)
         limits.update(store, identity.owner)
-        loop = JobLoop(
-            *(store, settings, progress, spool, registries, identity, control, activity, hooks, limits),
-            forever=forever,
-            wait=wait,
-            only=only,
-        )
+        loop = JobLoop(worker, control, hooks, limits, forever=forever, wait=wait, only=only)
         with (
             report_silence_to(progress.note),
             handle_signals(

@@ -38,7 +38,8 @@ class UploadRun:
 
     def __init__(self, sender: BlobSender, job: JobRecord, control: Control, blob: BlobFile) -> None:
         self._sender = sender
-        self._store = sender.store
+        self._worker = sender.worker
+        self._store = sender.worker.store
         self._job = job
         self._control = control
         self._blob = blob
@@ -126,7 +127,7 @@ class UploadRun:
         """Return what tells whether large blobs are sent one at a time; None for a small one."""
         if self._blob.size <= _SMALL:
             return None
-        link = self._sender.registries.get(self._job.registry, self._job.repository).link
+        link = self._worker.registries.get(self._job.registry, self._job.repository).link
         return lambda: link.needs_lone_upload
 
     def _finish_elsewhere(self, upload: UploadRecord) -> bool:
@@ -258,7 +259,7 @@ class UploadRun:
             journal.discard_session(reason)
             with contextlib.suppress(PusherError):
                 repository = journal.upload.repository
-                client = self._sender.registries.client(self._job.registry, repository)
+                client = self._worker.registries.client(self._job.registry, repository)
                 client.delete_upload(repository, session.location)
 
     def _journal(
@@ -268,10 +269,10 @@ class UploadRun:
     ) -> StoreJournal:
         return StoreJournal(
             self._store,
-            self._sender.registries.links,
+            self._worker.registries.links,
             upload,
             self._job.id,
-            self._sender.progress.note,
+            self._worker.progress.note,
             self._sender.counted,
             self._report_chunk_size,
             prefix_digest,
@@ -282,15 +283,15 @@ class UploadRun:
         """Report a chunk size that differs from the last session's because of the link."""
         registry = self._job.registry
         before = self._sender.chunk_sizes.get(registry)
-        fixed = self._sender.settings.at(registry).chunk_size is not None
+        fixed = self._worker.settings.at(registry).chunk_size is not None
         if fixed or size == before or self._blob.size <= size:
             return
         self._sender.chunk_sizes[registry] = size
-        link = self._sender.registries.get(registry, self._job.repository).link
+        link = self._worker.registries.get(registry, self._job.repository).link
         why = f"chunks of {human_bytes(size)}: {link.describe(size)}"
         self._store.events.add(self._job.id, "chunk-size", f"{digest}: {why}")
         if before is not None:
-            self._sender.progress.note(f"{short(digest)}: {why}")
+            self._worker.progress.note(f"{short(digest)}: {why}")
 
     def _acquire(self) -> tuple[UploadRecord, bool]:
         """Acquire this blob's upload once no other worker sends it to the registry; return if we waited."""
@@ -301,12 +302,12 @@ class UploadRun:
             if upload is not None:
                 return upload, waited
             waited = True
-            self._sender.activity.record_progress()
-            pause = self._sender.settings.retry.blob_in_use
-            self._sender.progress.waiting(
+            self._worker.activity.record_progress()
+            pause = self._worker.settings.retry.blob_in_use
+            self._worker.progress.waiting(
                 short(self._blob.digest), pause, "another worker is sending it", job=self._job.id
             )
-            with self._sender.registries.stalls.pause():
+            with self._worker.registries.stalls.pause():
                 self._control.wait(pause)
 
     def _try_to_acquire(
@@ -318,8 +319,8 @@ class UploadRun:
             self._job.registry,
             repository or self._job.repository,
             digest,
-            owner=self._sender.identity.owner,
-            lease=self._sender.identity.lease,
+            owner=self._worker.identity.owner,
+            lease=self._worker.identity.lease,
             compression=compression,
         )
         return acquire() or acquire(**self._find_lapsed_owners())
@@ -330,13 +331,13 @@ class UploadRun:
             self._store.uploads.is_leased_by_others,
             self._job.registry,
             self._blob.digest,
-            owner=self._sender.identity.owner,
+            owner=self._worker.identity.owner,
         )
         return is_leased() and is_leased(**self._find_lapsed_owners())
 
     def _find_lapsed_owners(self) -> LapsedOwners:
         """Look for owners whose leases do not count; only for a blob that is leased, as it takes time."""
-        identity = self._sender.identity
+        identity = self._worker.identity
         return {
             "dead_owners": identity.find_dead_owners(self._store),
             "expired_owners": identity.find_expired_owners(self._store),
@@ -372,8 +373,8 @@ class UploadRun:
         continues: bool = False,
     ) -> BlobUpload:
         registry, repository = self._job.registry, journal.upload.repository
-        settings = self._sender.settings.at(registry)
-        connection = self._sender.registries.get(registry, repository)
+        settings = self._worker.settings.at(registry)
+        connection = self._worker.registries.get(registry, repository)
         return BlobUpload(
             connection.client,
             repository,

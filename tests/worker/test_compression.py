@@ -17,8 +17,10 @@ from pusher.oci import media_types
 from pusher.store.records import JobState
 from pusher.worker.compression import ZSTD_NOTE
 from pusher.worker.control import Activity
+from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.registries import Registries
+from pusher.worker.worker import Worker
 from tests.support.fakeregistry import FakeRegistry, On
 from tests.support.home import Home, manifest_digest, pushed
 from tests.support.images import Image, Layer, make_image, make_layer, unpacked, write_archive
@@ -331,9 +333,11 @@ def test_auto_on_a_link_never_measured_is_gzip_and_says_so(
 
 def test_how_jobs_were_compressed_is_said_once_a_run(home: Home, archive: Path) -> None:
     with closing(Registries(home.store, home.settings)) as registries:
-        preparer = BlobPreparer(
-            *(home.store, home.spool, home.settings, home.progress, Activity(), registries, lambda: 1)
+        identity = WorkerIdentity(home.settings.workers, home.settings.lease)
+        worker = Worker(
+            identity, home.settings, home.store, home.spool, registries, home.progress, Activity()
         )
+        preparer = BlobPreparer(worker, lambda: 1)
         first, other = (home.enqueue(archive, f"{host}.example/app:1") for host in "ab")
         slow, fast = frozenset({"gzip 9"}), frozenset({"gzip 2"})
         for job, summary, chosen in (
