@@ -28,9 +28,9 @@ _ENGINE_AWAY: Final = (EngineMissing, EngineNotPermitted, EngineNotRunning)
 if TYPE_CHECKING:
     from pusher.config import Settings
     from pusher.reference import Reference
-    from pusher.store.records import JobRecord
+    from pusher.store.records import JobRecord, Queueing
     from pusher.store.store import Store
-    from pusher.worker.enqueue import PreparedImage, Queueing
+    from pusher.worker.enqueue import PreparedImage
 
 
 @contextmanager

@@ -73,7 +73,6 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
     from pusher.sources.archive.stream import is_stream
-    from pusher.worker.result import RunResult
 
     settings = read_settings(**flags)
     image_arguments, queueing = read_image_options(flags, settings), read_queueing(flags)
@@ -83,9 +82,11 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     is_piped = any(is_stream(request.image) for request in requests)
     if not is_piped:
         settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
-    _connect_early(requests, settings)
+    _connect_early(requests, settings)  # what is imported before this delays the first request
     if flags["dry_run"]:
         return dry_run(settings, requests, image_arguments, flags, "push", is_json=output.is_json)
+    from pusher.worker.result import RunResult
+
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if is_piped:  # its name is known only after reading it
             settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
@@ -110,20 +111,20 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
 
 
 def _connect_early(requests: Sequence[ImageRequest], settings: Settings) -> None:
-    """Begin to connect to the registry, if there is one for all images."""
+    """Begin to connect to the registry that images are read from and to the one that they go to, if it is
+    one for all images."""
     from pusher.registry.http.early_connection import connect_early
     from pusher.registry.http.happy_eyeballs import discard_early
 
-    if any(not request.to for request in requests):
-        return  # the image's own name may take a look into a file
     try:
-        registries = destination_registries(requests, settings)
+        places = [source_registries(requests, keep_going=False)]
+        if all(request.to for request in requests):  # an image's own name may take a look into a file
+            places.append(destination_registries(requests, settings))
     except PusherError:  # reported with its image, or its line of the list
         return
-    if len(registries) == 1:
-        (registry,) = registries
+    click.get_current_context().call_on_close(discard_early)
+    for registry in {each for registries in places if len(registries) == 1 for each in registries}:
         site = settings.at(registry)
-        click.get_current_context().call_on_close(discard_early)
         connect_early(registry, site.timeouts.connect, plain_http=site.plain_http)
 
 

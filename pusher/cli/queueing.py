@@ -16,9 +16,8 @@ from pusher.errors import InvalidOption
 
 if TYPE_CHECKING:
     from pusher.config import Settings
-    from pusher.store.records import JobRecord
+    from pusher.store.records import JobRecord, Queueing
     from pusher.store.store import Store
-    from pusher.worker.enqueue import Queueing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,7 +84,7 @@ def queueing_options(function: F) -> F:
 def read_queueing(flags: Mapping[str, Any]) -> Queueing:
     """Return how the jobs are queued. Raises InvalidOption."""
     from pusher.config.window import Window
-    from pusher.worker.enqueue import Queueing
+    from pusher.store.records import Queueing
 
     after, window = dict.fromkeys(flags.get("after", ())), flags["window"]
     if len(after) > 1:

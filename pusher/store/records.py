@@ -117,6 +117,18 @@ class JobDocument:
 
 
 @dataclass(frozen=True)
+class Queueing:
+    """How a job is queued, as in NewJob."""
+
+    priority: int = 0
+    keeps_older: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    after: int | None = None
+    not_before: datetime | None = None
+    window: str | None = None
+
+
+@dataclass(frozen=True)
 class NewJob:
     """A job to be queued."""
 

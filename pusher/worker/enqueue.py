@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import field, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any, Final
 
 from pusher.config import Settings
@@ -16,7 +15,7 @@ from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from pusher.sources.pins import RegistryPin
 from pusher.sources.registry.names import PREFIX
-from pusher.store.records import JobRecord, NewBlob, NewJob
+from pusher.store.records import JobRecord, NewBlob, NewJob, Queueing
 from pusher.store.store import Store
 from pusher.text import suggest
 from pusher.worker.compression import RequestedCompression
@@ -29,18 +28,6 @@ from pusher.worker.sources import open_source
 
 _MAX_ABSENT: Final = 200
 """Most blobs that a source may lack if the destination has them; one request each."""
-
-
-@dataclass(frozen=True)
-class Queueing:
-    """How a job is queued, as in NewJob."""
-
-    priority: int = 0
-    keeps_older: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    after: int | None = None
-    not_before: datetime | None = None
-    window: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from pusher.errors import ExitCode, ImageNotFound
 from pusher.progress.base import Progress
 from pusher.reference import Reference
 from pusher.sources.base import EVERYTHING
-from pusher.store.records import BlobState, JobRecord, JobState, Machine, StoredError
+from pusher.store.records import BlobState, JobRecord, JobState, Machine, Queueing, StoredError
 from pusher.store.store import Store
-from pusher.worker.enqueue import Queueing
 from pusher.worker.result import RunResult, summarize
 from tests.cli.conftest import Pusher, add_job, claim
 from tests.progress.helpers import digest

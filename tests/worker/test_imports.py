@@ -30,6 +30,19 @@ _NOTHING_NEW = {*_STATUS, *_REQUESTS, "filelock", "truststore"}
 _PUSH = {*_NOTHING_NEW, "isal", "zlib_ng", "zstandard"}
 
 
+_DIAL = """
+import sys
+from pusher.cli import main
+from pusher.registry.http import happy_eyeballs
+def dial(host, port, timeout, count):
+    found = sorted({"requests", "urllib3", "ssl", "sqlite3"} & set(sys.modules))
+    print(f"{host}:{port}", *found, file=sys.stderr)
+happy_eyeballs.dial_early = dial
+main(sys.argv[1:])
+"""
+"""Prints what is loaded when the first connections are begun."""
+
+
 def imported(*arguments: str) -> set[str]:
     """The packages that a command imports, without Python's own."""
     command = [sys.executable, "-c", _LIST, *arguments]
@@ -92,3 +105,11 @@ def test_a_push_imports_one_source(registry: FakeRegistry, archive: Path) -> Non
         "split.source",
     )
     assert modules.isdisjoint(f"pusher.sources.{name}" for name in others)
+
+
+def test_a_push_connects_before_it_loads_what_sends_requests(tmp_path: Path) -> None:
+    """To the registry that it reads from, too."""
+    push = ("push", "docker://127.0.0.1:9/app:1", "--to", "127.0.0.2:9/app:1", "--progress", "none")
+    command = [sys.executable, "-c", _DIAL, *push]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert sorted(done.stderr.splitlines()[:2]) == ["127.0.0.1:9", "127.0.0.2:9"], done.stderr

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pusher.store.records import JobRecord
+from pusher.store.records import JobRecord, Queueing
 from pusher.store.store import Store
-from pusher.worker.enqueue import Queueing, prepare
+from pusher.worker.enqueue import prepare
 from pusher.worker.job_holds import describe_closed_window
 from pusher.worker.job_json import describe_jobs
 from pusher.worker.overview import note, read_overviews
