@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
 
 from pusher.config import Settings
@@ -16,6 +17,7 @@ from pusher.oci.digest import short
 from pusher.oci.index import Index
 from pusher.oci.media_types import CONFIGS
 from pusher.sources.archive.docker_archive import ArchiveSource
+from pusher.sources.archive.file import open_archive
 from pusher.sources.base import Source, SourceImage
 from pusher.sources.docker_dir import DirSource
 from pusher.sources.engine.command import run_command
@@ -32,6 +34,14 @@ from pusher.units import human_bytes
 from pusher.worker.sources import open_source
 
 _MAX_PLATFORMS = 5
+
+
+class _Measure(Enum):
+    """What a number of bytes says of an image's layers; the values are words before and after it."""
+
+    EXACT = "", ""
+    UNCOMPRESSED = "at most ", " before compression"
+    ARCHIVE = "about ", " in a compressed archive"
 
 
 class LocalChecks:
@@ -126,10 +136,10 @@ class LocalChecks:
             self._source = source
             self._image = image = source.resolve()
         self.sizes = {layer.blob.digest: layer.blob.size for layer in image.layers if layer.blob is not None}
-        size, exact = _compressed_size(image), True
+        size, measure = _compressed_size(image), _Measure.EXACT
         if size is None:
-            size, exact = self._bytes_needed()
-        amount = "" if not size else f", {human_bytes(size)}" + ("" if exact else " before compression")
+            size, measure = self._bytes_needed()
+        amount = f", {human_bytes(size)}{measure.value[1]}" if size else ""
         return f"found in {_place_of(source)}: {_describe(image)}{amount}"
 
     def _open_store(self) -> str:
@@ -152,43 +162,45 @@ class LocalChecks:
     def _check_room(self) -> str:
         spool = self._settings.spool
         free = max(0, room_at(_try_to_write(spool)))
-        size, exact = self._bytes_needed()
-        needed = max(0, (size or 0) - self._bytes_in_spool(exact=exact))
+        size, measure = self._bytes_needed()
+        needed = max(0, (size or 0) - self._bytes_in_spool(measure))
         room = f"room for {human_bytes(free)}"
         if not needed:
             return f"{spool} can be written and has {room}"
         if needed > free:
             raise DiskFull(
                 f"{spool} has {room}, and the layers that must be stored there have "
-                f"{human_bytes(needed)}{'' if exact else ' before compression'}",
+                f"{human_bytes(needed)}{measure.value[1]}",
                 hint="free some space there, or move PUSHER_HOME to a larger disk: export PUSHER_HOME=FOLDER",
             )
         return (
-            f"{spool} can be written and has {room}; the layers need "
-            f"{'' if exact else 'at most '}{human_bytes(needed)}"
+            f"{spool} can be written and has {room}; the layers need {measure.value[0]}{human_bytes(needed)}"
         )
 
-    def _bytes_needed(self) -> tuple[int | None, bool]:
-        """Return the bytes that the layers may take in the spool (None: unknown), and if that is exact.
+    def _bytes_needed(self) -> tuple[int | None, _Measure]:
+        """Return the bytes that the layers may take in the spool (None: unknown), and how they are measured.
 
         Layers that are uploaded from their file, or mounted, take none. Uncompressed sizes are an upper
-        bound.
+        bound, and layers take about as many bytes as a compressed archive of them.
         """
         image, source = self._image, self._source
         if image is None:
-            return None, False
+            return None, _Measure.UNCOMPRESSED
         if _compressed_size(image) is not None:
             to = self.destination
             if isinstance(source, RegistrySource) and to and to.registry == source.reference.registry:
-                return 0, True
-            return sum(layer.blob.size for layer in image.layers if layer.blob and not layer.file), True
+                return 0, _Measure.EXACT
+            sent = (layer.blob.size for layer in image.layers if layer.blob and not layer.file)
+            return sum(sent), _Measure.EXACT
         if isinstance(source, ArchiveSource):
-            return source.path.stat().st_size, False
+            with open_archive(source.path) as archive:
+                measure = _Measure.ARCHIVE if archive.is_compressed else _Measure.UNCOMPRESSED
+            return source.path.stat().st_size, measure
         if isinstance(source, EngineSource) and not image.drafts:
-            return _size_in_engine(source), False
-        return None, False
+            return _size_in_engine(source), _Measure.UNCOMPRESSED
+        return None, _Measure.UNCOMPRESSED
 
-    def _bytes_in_spool(self, *, exact: bool) -> int:
+    def _bytes_in_spool(self, measure: _Measure) -> int:
         """Return the bytes of layers that are already in the spool, counted as in ``_bytes_needed``."""
         spool, image = self._settings.spool, self._image
         if self.store is None or image is None or not spool.is_dir():
@@ -200,7 +212,7 @@ class LocalChecks:
         for known in self.store.known_blobs.of_layers(streams).values():
             kept = next((blob for blob in known if blobs.path(blob.digest).exists()), None)
             if kept is not None:
-                total += kept.size if exact else kept.uncompressed_size or 0
+                total += (kept.uncompressed_size or 0) if measure is _Measure.UNCOMPRESSED else kept.size
         return total
 
 

@@ -20,10 +20,11 @@ from pusher.errors import (
     RegistryUnreachable,
     StorageDoubtful,
 )
+from pusher.units import human_bytes
 from tests.doctor.diagnosis import after, diagnose, stay_here
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.home import Home
-from tests.support.images import Image, make_image
+from tests.support.images import Image, make_image, write_archive
 from tests.support.layouts import Layout, two_platforms
 from tests.support.storage import DockerRoot
 from tests.worker.origin import name_of, put
@@ -97,6 +98,19 @@ def test_a_compressed_archive_needs_room(tmp_path: Path, home: Home, to: str) ->
     found = diagnose(str(tmp_path / "app.tar.gz"), home.settings, to=to)
     found.assert_failed("disk", DiskFull, "has room for 100 B", "have", skipped=["TLS"])
     assert "before compression" not in found["disk"].message
+
+
+def test_the_size_of_a_compressed_archive_is_that_of_compressed_layers(
+    tmp_path: Path, home: Home, to: str
+) -> None:
+    path = write_archive(tmp_path / "plain.tar", make_image(200_000))
+    packed = tmp_path / "app.tar.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    size = human_bytes(packed.stat().st_size)
+    found = diagnose(str(packed), home.settings, to=to)
+    assert f", {size} in a compressed archive" in found["image"].message
+    assert f"; the layers need about {size}" in found["disk"].message
+    assert "before compression" in diagnose(str(path), home.settings, to=to)["image"].message
 
 
 def test_a_folder_without_an_image(tmp_path: Path, home: Home, to: str) -> None:
