@@ -210,8 +210,10 @@ def _error_of(jobs: Sequence[JobRecord], *, single: bool, again: bool) -> tuple[
 def _how_to_continue(job: JobRecord, ids: str) -> str:
     if job.state == "paused":
         return f"continue with: pusher resume {ids} && pusher run"
-    advice = f"{job.error.hint}\n" if job.error and job.error.hint else ""
-    return f"{advice}continue with: pusher run"
+    hint = job.error.hint if job.error else ""
+    if hint.endswith("pusher run"):  # as of errors that commands without a job have, too
+        return hint
+    return f"{hint}\n" * bool(hint) + "continue with: pusher run"
 
 
 def _summary(result: RunResult) -> str:

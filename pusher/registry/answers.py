@@ -138,7 +138,7 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
         return RegistryRefused(
             what,
             hint="free space at the registry (delete old images, collect garbage) or have its quota raised; "
-            "then: pusher retry JOB, which continues where it stopped",
+            "the push continues where it stopped",
         )
     if cloudflare and answer.status == 403:
         return PermissionDenied(

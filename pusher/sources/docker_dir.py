@@ -42,7 +42,7 @@ class DirSource(InPlace):
         if self._pin is not None and self._pin.root_digest != root.digest:
             raise ImageChanged(
                 f"{self.path} no longer contains the image that was enqueued ({self._pin.root_digest})",
-                hint="put the old one back and `pusher retry` the job, or enqueue the new image",
+                hint="enqueue the new image instead, or put the old one back",
             )
         follow = self._choice.follow_links
         blobs = BlobFolder(self.path, str(self.path), "{hex}", follow_links=follow)
@@ -63,7 +63,7 @@ class DirSource(InPlace):
             if self._pin is not None:
                 raise ImageChanged(
                     f"{self.path} was removed after the image was enqueued",
-                    hint="put it back and `pusher retry` the job, or `pusher cancel` it",
+                    hint="`pusher cancel` the job, or put it back",
                 ) from error
             if self.path.is_dir():
                 raise refuse_folder(self.path, KIND) from error

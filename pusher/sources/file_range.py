@@ -34,7 +34,7 @@ class FileRange(io.RawIOBase):
         if count == 0:
             raise ArchiveTruncated(
                 f"{self._name} became shorter while it was read",
-                hint="write the archive again, then `pusher retry` the job",
+                hint="write the archive again",
             )
         self._position += count
         return count

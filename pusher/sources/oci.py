@@ -183,7 +183,7 @@ class LayoutSource:
         if found is None or found.descriptor.digest != digest:
             raise ImageChanged(
                 f"{self.path} no longer contains the image that was enqueued ({digest})",
-                hint="put the old one back and `pusher retry` the job, or enqueue the new image",
+                hint="enqueue the new image instead, or put the old one back",
             )
         return found
 
@@ -195,7 +195,7 @@ class LayoutSource:
     def _gone_error(self) -> ImageChanged:
         return ImageChanged(
             f"{self.path} was removed after the image was enqueued",
-            hint="put it back and `pusher retry` the job, or `pusher cancel` it",
+            hint="`pusher cancel` the job, or put it back",
         )
 
 

@@ -146,7 +146,7 @@ def _final_refusal(
         return RegistryRefused(
             f"{job.registry} does not accept referrers of an image that it does not have: "
             f"{job.repository} has no {subject}",
-            hint=f"push that image to {job.registry}/{job.repository} first, then: pusher retry {job.id}",
+            hint=f"push that image to {job.registry}/{job.repository} first",
         )
     layers = document.layers if isinstance(document, Manifest) else ()
     left_out = [blob.digest for blob in layers if blob.digest not in sent]
@@ -159,11 +159,11 @@ def _final_refusal(
     return None
 
 
-def blobs_missing_error(unknown: BlobsUnknown, job: JobRecord) -> PusherError:
+def blobs_missing_error(unknown: BlobsUnknown) -> PusherError:
     """Return the error for a registry that lacks blobs even after they were sent again."""
     return RegistryRefused(
         unknown.refusal.message,
-        hint=f"the blobs were sent again without effect; check its log, then: pusher retry {job.id}",
+        hint="the blobs were sent again without effect; check the registry's log",
     )
 
 

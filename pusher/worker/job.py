@@ -85,7 +85,7 @@ class JobPush:
                     return self._manifests.put(self._pushed)
                 except BlobsUnknown as unknown:
                     if not self._distrust(unknown.digests):
-                        raise blobs_missing_error(unknown, self._job) from unknown
+                        raise blobs_missing_error(unknown) from unknown
                 self._bring_blobs()
         except Exception as error:
             self._control.stop()

@@ -147,7 +147,7 @@ class PreparationRun:
         raise ImageChanged(
             f"the export of {self._job.image} is missing {len(wanted)} of its layers, including "
             f"{short(min(wanted))}",
-            hint=f"check that the image is complete, then: pusher retry {self._job.id}",
+            hint="check that the image is complete",
         )
 
     def _prepare_piece(

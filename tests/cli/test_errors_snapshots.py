@@ -46,6 +46,7 @@ def test_what_is_shown(name: str, world: World) -> None:
     act(world)
     snapshots.check(FOLDER / f"{name}.txt", world.shown())
     assert "Traceback" not in world.last.err
+    assert all(error.count("pusher retry") <= 1 for error in world.last.err.split("error: "))
     if entry := catalogue().get(code):
         assert world.last.code == entry.exit_code
         assert not world.errors or code in world.codes()

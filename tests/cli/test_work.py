@@ -413,6 +413,24 @@ def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
     )
 
 
+@pytest.mark.parametrize("hint", ["free some memory, then: pusher run", "free some memory", ""])
+def test_what_continues_a_waiting_job_is_said_once(pusher: Pusher, worker: Worker, hint: str) -> None:
+    store = worker.store
+    add_job(store, "app:1")
+
+    def end(job: JobRecord, progress: Progress) -> None:
+        error = StoredError("machine-exhausted", "this machine has no memory left", hint)
+        store.jobs.release(
+            claim(store, job), state=JobState.WAITING, next_try_at=store.now(), error=error, attempt=True
+        )
+
+    worker.end, worker.exit_code = end, ExitCode.UNFINISHED
+    result = pusher("run", "--progress", "none")
+    assert result.err.startswith("error: job 1, app:1, is waiting: this machine has no memory left\n")
+    assert result.err.count("pusher run\n") == 1
+    assert result.err.count("free some memory") == bool(hint)
+
+
 def test_no_retry_is_offered_where_it_cannot_help(
     pusher: Pusher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ class ArchiveSource:
         if self._pin is not None and not self.path.exists():
             raise ImageChanged(
                 f"{self.path} was removed after the image was enqueued",
-                hint="put the archive back and `pusher retry` the job, or `pusher cancel` it",
+                hint="`pusher cancel` the job, or put the archive back",
             )
         with open_archive(self.path) as archive:
             yield archive
@@ -113,7 +113,7 @@ class ArchiveSource:
                 return Chosen(image, config, self._pin.root_digest)
         raise ImageChanged(
             f"{self.path} no longer contains the image that was enqueued ({self._pin.config_digest})",
-            hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
+            hint="enqueue the new image instead, or put the old archive back",
         )
 
     # --- the image ----------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class ArchiveSource:
             if size is None:
                 raise ImageChanged(
                     f"{self.path} no longer contains the manifest that was enqueued ({chosen.root})",
-                    hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
+                    hint="enqueue the new image instead, or put the old archive back",
                 )
             root = Descriptor(media_types.OCI_INDEX, chosen.root, size)
             own = platform_of(config)

@@ -104,7 +104,7 @@ def test_a_subject_that_is_not_there(home: Home, registry: FakeRegistry, layout:
     assert result.exit_code == ExitCode.REFUSED
     message, hint = refused(home, job.id)
     assert image["digest"] in message
-    assert f"pusher retry {job.id}" in hint
+    assert hint == f"push that image to {registry.address}/app first"
     assert len(registry.requests(On.OPEN)) == 1, "no blob is sent again"
     home.push(layout.name(image, "image:1"), f"{registry.address}/app:1")
     home.store.jobs.retry(job.id)
