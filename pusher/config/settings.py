@@ -216,12 +216,12 @@ class Settings:
     compression_level: int | None = setting(
         values.integer_parser(1, 19),
         "N",
-        "1 to 9 for gzip, 1 to 19 for zstd (default 3).",
+        "1 to 12 for gzip, 1 to 19 for zstd (default 3).",
         group=STORAGE,
         without="for gzip what fits the link",
         example="6",
     )
-    """gzip 1 to 3 are ISA-L's, 4 to 9 zlib-ng's."""
+    """gzip 1 to 3 are ISA-L's, 4 to 12 libdeflate's."""
     compression_threads: int | None = setting(
         values.integer_parser(1, 64),
         "N",

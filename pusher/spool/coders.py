@@ -3,9 +3,9 @@
 All processors work on one layer, and the result does not depend on their number; libzstd's own threads do not
 guarantee that.
 
-gzip is one member without time and name, as ``pigz`` writes it: parts end at a byte boundary (a sync flush)
-and use the 32 KiB before them as dictionary. Levels 1 to 3 are Intel's ISA-L, 4 to 9 zlib-ng. Incompressible
-data is stored, at the speed of a copy.
+gzip is one member without time and name, as ``pigz`` writes it: parts end at a byte boundary (a sync flush).
+Levels 1 to 3 are Intel's ISA-L, whose parts use the 32 KiB before them as dictionary, 4 to 12 libdeflate.
+Incompressible data is stored, at the speed of a copy.
 
 zstd is a frame for every ``FRAME`` bytes (RFC 8878, 3: frames may follow each other), each with a checksum
 and, as in a stream, without its content's size: readers take the first one's for the whole.
@@ -14,16 +14,17 @@ and, as in a stream, without its content's size: readers take the first one's fo
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
+import deflate
 import isal
 import zstandard
 from isal import isal_zlib
-from zlib_ng import zlib_ng
 
 from pusher.spool.blocks import BLOCK
+from pusher.spool.final_block import continue_stream
 
 FRAME: Final = 8 * BLOCK
 """Bytes in a zstd frame: larger ones hardly save a percent at the usual levels, and cost memory."""
@@ -32,12 +33,6 @@ ISAL_MAX_LEVEL: Final = 3
 
 _RAW: Final = -15
 _WINDOW: Final = 32 * 1024
-_MEMORY: Final = 7
-"""zlib-ng's memory level: with shorter deflate blocks their codes fit the data better, which saves 0.5 to 1 %
-against the default of 8 at the same speed."""
-_SMALL_MEMORY: Final = 6
-"""The same from ``_SMALL_FROM`` on: it saves another 0.2 to 0.3 % and costs 5 % of the speed."""
-_SMALL_FROM: Final = 7
 _HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _LAST: Final = b"\x03\0"
 """An empty final deflate block."""
@@ -57,8 +52,8 @@ Work = Callable[[], bytes]
 
 def gzip_library(level: int) -> str:
     """Return the libraries that compress at a level of gzip, with their versions."""
-    zlib_version = f"zlib-ng-{zlib_ng.ZLIBNG_VERSION}+" if level > ISAL_MAX_LEVEL else ""
-    return f"{zlib_version}isal-{isal.__version__}"
+    smaller = f"deflate-{deflate.__version__}+" if level > ISAL_MAX_LEVEL else ""
+    return f"{smaller}isal-{isal.__version__}"
 
 
 def zstd_library() -> str:
@@ -116,7 +111,7 @@ class Gzip:
     """One member; each block is a part."""
 
     def __init__(self, level: int) -> None:
-        self._deflate = partial(_fast if level <= ISAL_MAX_LEVEL else _small, level)
+        self._encode = partial(_encode_fast if level <= ISAL_MAX_LEVEL else _encode_small, level)
         self._head = _HEADER
         self._before = b""
         self._crc = 0
@@ -126,7 +121,7 @@ class Gzip:
         before, self._before = self._before, block[-_WINDOW:]
         self._crc = isal_zlib.crc32(block, self._crc)
         self._size += len(block)
-        return partial(_gzip_part, self._deflate, self._rest_of_head(), before, block)
+        return partial(_gzip_part, self._encode, self._rest_of_head(), before, block)
 
     def finish(self) -> Work | None:
         trailer = struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
@@ -137,29 +132,44 @@ class Gzip:
         return head
 
 
-def _gzip_part(deflate: Callable[[bytes, bytes], bytes], head: bytes, before: bytes, block: bytes) -> bytes:
-    parts = [head]
+def _gzip_part(
+    encode: Callable[[bytes, bytes], Iterator[bytes]], head: bytes, before: bytes, block: bytes
+) -> bytes:
+    return b"".join((head, *encode(before, block)))
+
+
+def _encode_fast(level: int, before: bytes, block: bytes) -> Iterator[bytes]:
+    """Yield deflate blocks by ISA-L; they end at a byte boundary."""
     for start in range(0, len(block), _PIECE):
         piece = block[start : start + _PIECE]
-        parts.append(deflate(before, piece))
+        yield _store(piece) if _looks_like_noise(piece) else _compress_fast(level, before, piece)
         before = piece[-_WINDOW:]
-    return b"".join(parts)
 
 
-def _fast(level: int, before: bytes, piece: bytes) -> bytes:
-    if _looks_like_noise(piece):
-        return _store(piece)
+def _encode_small(level: int, before: bytes, block: bytes) -> Iterator[bytes]:  # noqa: ARG001
+    """Yield deflate blocks by libdeflate, which has no dictionary; they end at a byte boundary."""
+    begun = 0
+    for start in range(0, len(block), _PIECE):
+        piece = block[start : start + _PIECE]
+        # libdeflate is so slow that a check pays: noise may still have repetitions
+        if _looks_like_noise(piece) and not _is_worth_it(piece):
+            if begun < start:
+                yield _compress_small(level, block[begun:start])
+            yield _store(piece)
+            begun = start + len(piece)
+    if begun < len(block):
+        yield _compress_small(level, block[begun:])
+
+
+def _compress_fast(level: int, before: bytes, data: bytes) -> bytes:
     packer = isal_zlib.compressobj(level, wbits=_RAW, zdict=before)
-    return packer.compress(piece) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
+    return packer.compress(data) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
 
 
-def _small(level: int, before: bytes, piece: bytes) -> bytes:
-    # zlib-ng is so slow that a check pays: noise may still have repetitions.
-    if _looks_like_noise(piece) and not _is_worth_it(piece):
-        return _store(piece)
-    memory = _SMALL_MEMORY if level >= _SMALL_FROM else _MEMORY
-    packer = zlib_ng.compressobj(level, zlib_ng.DEFLATED, _RAW, memory, zlib_ng.Z_DEFAULT_STRATEGY, before)
-    return packer.compress(piece) + packer.flush(zlib_ng.Z_SYNC_FLUSH)
+def _compress_small(level: int, data: bytes) -> bytes:
+    stream = continue_stream(bytes(deflate.deflate_compress(data, level)), data)
+    # one part of some hundred has an end from which its stream cannot be continued
+    return _compress_fast(ISAL_MAX_LEVEL, b"", data) if stream is None else stream
 
 
 def _looks_like_noise(piece: bytes) -> bool:

@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 _LEVELS: Final[Mapping[Kind, tuple[int, int, int]]] = {
-    Kind.GZIP: (1, 9, 2),
+    Kind.GZIP: (1, 12, 2),
     Kind.ZSTD: (1, 19, 3),
     Kind.NONE: (0, 0, 0),
 }

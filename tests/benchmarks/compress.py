@@ -4,7 +4,7 @@ python -m tests.benchmarks.compress [--size 64M] [--threads N]
 python -m tests.benchmarks.compress --libraries [--size 64M]
 
 ``--libraries`` compares the libraries that could make gzip layers, as a layer's coder would use them: parts
-of 1 MiB of real files. libdeflate (``pip install deflate``) is measured where it is installed.
+of 1 MiB of real files. zlib-ng (``pip install zlib-ng``) is measured where it is installed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from types import ModuleType
 import click
 import zstandard
 from isal import isal_zlib
-from zlib_ng import zlib_ng
 
 from pusher.config import parse_size
-from pusher.spool import pipeline
+from pusher.spool import coders, pipeline
 from pusher.spool.compress import Compression, Kind
 from tests.benchmarks.archive import files_like_real_ones
 from tests.benchmarks.link import real_files, write_layer
 from tests.benchmarks.measure import MIB
 
-_LEVELS = {Kind.NONE: (0,), Kind.GZIP: (1, 2, 3, 4, 6, 9), Kind.ZSTD: (1, 3, 9, 15, 19)}
+_LEVELS = {Kind.NONE: (0,), Kind.GZIP: (1, 2, 3, 5, 7, 10), Kind.ZSTD: (1, 3, 9, 15, 19)}
 _PIECE = 256 * 1024
 _WINDOW = 32 * 1024
 
@@ -100,18 +99,17 @@ def _libraries() -> Iterator[tuple[str, Callable[[bytes, bytes], int]]]:
     """Yield a name and a function that returns the compressed size of a part; it gets the bytes before it."""
     for level in (1, 2, 3):
         yield f"ISA-L {level}", partial(_part, isal_zlib, level, 8)
-    for memory, levels in ((8, (4, 6, 9)), (7, (4, 5, 6, 9))):
-        for level in levels:
-            yield f"zlib-ng {level}, memory {memory}", partial(_part, zlib_ng, level, memory)
+    for level in (4, 5, 6, 7, 8, 9, 10, 12):
+        yield f"libdeflate {level}", partial(_continued, level)
     for level in (4, 6, 9):
         yield f"zlib {level}", partial(_part, zlib, level, 8)
     try:
-        libdeflate = importlib.import_module("deflate")
+        zlib_ng = importlib.import_module("zlib_ng.zlib_ng")
     except ImportError:
-        print("libdeflate is not installed: pip install deflate")
+        print("zlib-ng is not installed: pip install zlib-ng")
     else:
-        for level in (3, 5, 6, 9):
-            yield f"libdeflate {level}, members", partial(_member, libdeflate, level)
+        for level, memory in ((4, 7), (5, 7), (7, 6), (9, 6)):
+            yield f"zlib-ng {level}, memory {memory}", partial(_part, zlib_ng, level, memory)
     yield "zstd 3", lambda _, part: len(zstandard.ZstdCompressor(level=3).compress(part))
 
 
@@ -120,8 +118,8 @@ def _part(library: ModuleType, level: int, memory: int, before: bytes, part: byt
     return len(packer.compress(part)) + len(packer.flush(zlib.Z_SYNC_FLUSH))
 
 
-def _member(library: ModuleType, level: int, before: bytes, part: bytes) -> int:
-    return len(library.gzip_compress(part, level))
+def _continued(level: int, _: bytes, part: bytes) -> int:
+    return len(coders._compress_small(level, part))
 
 
 if __name__ == "__main__":

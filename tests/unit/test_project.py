@@ -26,7 +26,6 @@ _DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LI
 _WITH_OTHER_PACKAGES = {
     "psycopg": "psycopg",
     "prometheus_client": "prometheus-client",
-    "zlib_ng": "zlib-ng",
     "yaml": "pyyaml",
     "dotenv": "python-dotenv",
 }

@@ -108,7 +108,7 @@ def test_settings_say_what_the_job_does_not(
 
 
 @pytest.mark.parametrize(
-    ("kind", "level"), [("gzip", 10), ("zstd", 20), ("none", 1), ("auto", 1), ("xz", None)]
+    ("kind", "level"), [("gzip", 13), ("zstd", 20), ("none", 1), ("auto", 1), ("xz", None)]
 )
 def test_what_does_not_exist_is_not_enqueued(home: Home, archive: Path, kind: str, level: int | None) -> None:
     with pytest.raises(InvalidOption):
@@ -169,7 +169,7 @@ def test_a_layer_is_never_made_again_because_the_link_changed(
 ) -> None:
     home.store.facts.update(registry.address, link_rate=100_000.0)
     home.push(archive, f"{registry.address}/app:1")
-    assert levels(home, image) == [["9"]] * len(image.layers)
+    assert levels(home, image) == [["10"]] * len(image.layers)
     before = sent(registry)
     home.store.facts.update(registry.address, link_rate=1e9, gzip_level=2)
     home.push(archive, f"{registry.address}/app:2")  # from the spool's or the registry's blobs
@@ -178,7 +178,7 @@ def test_a_layer_is_never_made_again_because_the_link_changed(
     home.push(archive, f"{registry.address}/app:3")  # from the registry's
     assert len({manifest_digest(registry, "app", tag) for tag in "123"}) == 1
     assert sent(registry) == before
-    assert levels(home, image) == [["9"]] * len(image.layers)
+    assert levels(home, image) == [["10"]] * len(image.layers)
 
 
 def test_another_registry_gets_the_blobs_that_are_on_disk(
@@ -205,14 +205,14 @@ def test_the_first_layer_tells_the_speed_and_the_next_push_begins_with_its_level
             said += [text for kind, text in home.events(job.id) if kind == "compression"]
         facts = home.store.facts.get(link.address)
     first, second = (levels(home, image) for image in images)
-    levels_on_busy_machines = ["5"], ["7"], ["9"]  # where responses take long
+    levels_on_busy_machines = ["5"], ["7"], ["10"]  # where responses take long
     assert first[0] in (["2"], *levels_on_busy_machines)
-    assert second == [["9"]]
-    assert facts.gzip_level == 9
+    assert second == [["10"]]
+    assert facts.gzip_level == 10
     assert facts.link_rate is not None
     assert facts.link_rate < 2_000_000
     assert "the speed of the link is not known yet" in said[0]
-    assert re.fullmatch(r"compressing with gzip level 9: the link takes .* [KM]iB/s", said[1])
+    assert re.fullmatch(r"compressing with gzip level 10: the link takes .* [KM]iB/s", said[1])
     assert notes(home)[-1] == said[1].replace("compressing", "compressed")
 
 

@@ -460,15 +460,15 @@ def test_a_layer_keeps_the_level_with_which_its_upload_was_begun(
     archive = write_archive(tmp_path / "app.tar", image)
     home.store.facts.update(registry.address, link_rate=100_000.0)
     job_id = _fail(home, registry, source, archive)
-    assert [session.compression for session in _sessions(home, job_id)] == ["gzip 9"]
+    assert [session.compression for session in _sessions(home, job_id)] == ["gzip 10"]
     home.store.facts.update(registry.address, link_rate=1e9, gzip_level=2)
     assert home.run().exit_code == ExitCode.DONE
     pushed(registry, "app", "1", image)
     assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
     said = [message for kind, message in home.events(job_id) if kind == "compression"]
-    assert "compressing with gzip level 9: the upload was begun with it" in said
+    assert "compressing with gzip level 10: the upload was begun with it" in said
     notes = [text for (text,) in home.progress.of("note")]
-    assert any("compressed with gzip level 9: the upload was begun with it" in text for text in notes)
+    assert any("compressed with gzip level 10: the upload was begun with it" in text for text in notes)
     home.assert_clean()
 
 

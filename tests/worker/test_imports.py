@@ -27,7 +27,7 @@ _NOT_OURS = {"pusher"}
 _STATUS = {"click", "platformdirs"}
 _REQUESTS = {"requests", "urllib3", "certifi", "charset_normalizer", "idna"}
 _NOTHING_NEW = {*_STATUS, *_REQUESTS, "filelock", "truststore"}
-_PUSH = {*_NOTHING_NEW, "isal", "zlib_ng", "zstandard"}
+_PUSH = {*_NOTHING_NEW, "deflate", "isal", "zstandard"}
 
 
 _DIAL = """
