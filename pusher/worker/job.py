@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pusher.errors import DiskFull, SourceError
 from pusher.oci.digest import short
 from pusher.oci.layer_blob import LayerBlob
-from pusher.registry.client import BlobsUnknown, RegistryClient
-from pusher.registry.http.body import BlobDamaged, BlobFile
+from pusher.registry.client import BlobsUnknown
+from pusher.registry.http.body import BlobFile
 from pusher.sources.pins import RegistryPin
-from pusher.spool.arrival import ArrivalFailed
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_STATES, JobBlob, JobRecord
 from pusher.units import human_bytes
-from pusher.worker import preflight
+from pusher.worker.blob_candidates import BlobCandidates
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict_blobs
 from pusher.worker.compression import RequestedCompression
 from pusher.worker.control import Control
-from pusher.worker.damaged_files import refuse_damaged_file
 from pusher.worker.documents import blobs_missing_error
 from pusher.worker.error_rank import most_important
-from pusher.worker.job_failures import JobFailures
+from pusher.worker.job_uploads import JobUploads
 from pusher.worker.manifest_push import ManifestPush
 from pusher.worker.preparation import BlobPreparer
 
-if TYPE_CHECKING:
-    from pusher.worker.docker_blobs import PushedImage
-    from pusher.worker.unfinished import UnfinishedBlob
-
 _MAX_DAMAGED: Final = 2
 _MAX_MISSES: Final = 2
-_SMALL: Final = 1024 * 1024
-"""Bytes of a blob up to which it takes responses rather than the link."""
 
 
 class JobPush:
@@ -53,14 +45,10 @@ class JobPush:
         self._job = job
         self._requested = RequestedCompression.for_job(job.options, sender.worker.settings)
         self._control = control
-        self._sending: list[Future[str | None]] = []
+        self._candidates = BlobCandidates(self._worker, job, self._requested)
+        self._uploads = JobUploads(sender, job, control)
         self._looks: dict[str, Future[str | None]] = {}
-        self._check: Future[str | None] | None = None
         self._distrusted: frozenset[str] = frozenset()
-        self._damaged: set[str] = set()
-        """Digests that the bytes of a file did not have when they were sent."""
-        self._pushed: PushedImage | None = None
-        self._failures = JobFailures(control, sender.worker.settings.retry)
         self._misses = 0
         self._manifests = ManifestPush(preparer, job, control)
         self._opened = ExitStack()
@@ -82,37 +70,24 @@ class JobPush:
             self._bring_blobs()
             while True:
                 try:
-                    return self._manifests.put(self._pushed)
+                    return self._manifests.put(self._candidates.pushed)
                 except BlobsUnknown as unknown:
                     if not self._distrust(unknown.digests):
                         raise blobs_missing_error(unknown) from unknown
                 self._bring_blobs()
         except Exception as error:
             self._control.stop()
-            futures = [*self._sending] if self._check is None else [self._check, *self._sending]
-            raise most_important([error, *(future.exception() for future in futures)]) from error
+            raise most_important([error, *self._uploads.errors()]) from error
         finally:
             self._opened.close()
 
     def _begin_check(self) -> None:
         """Check login, certificate and sizes while the first layer is read; nothing is sent before that."""
         layers = self._store.blobs.of_job(self._job.id)
-        known = self._known_blobs_of([layer.key for layer in layers if layer.digest is None])
-        candidates = [self._candidates(layer, known.get(layer.key, [])) for layer in layers]
-
-        def check() -> None:
-            preflight.check(self._worker, self._job, candidates)
-
-        self._check = self._sender.pool.submit(
-            (self._job.registry, "check", self._job.id), self._rank(), check, is_quick=True
+        known = self._candidates.known([layer.key for layer in layers if layer.digest is None])
+        self._uploads.begin_check(
+            [self._candidates.of_layer(layer, known.get(layer.key, [])) for layer in layers]
         )
-        self._failures.watch(self._check)
-
-    @property
-    def _client(self) -> RegistryClient:
-        return self._worker.registries.get(self._job.registry, self._job.repository).client
-
-    # --- blobs --------------------------------------------------------------------------------------------
 
     def _bring_blobs(self) -> None:
         """Ensure that the registry has every blob of the image, config included."""
@@ -125,10 +100,9 @@ class JobPush:
                 except DiskFull as full:
                     missing = self._make_room(missing, full)
             self._record_in_spool()
-            damaged = self._wait_for_uploads()
+            damaged = self._uploads.finish()
             if not damaged:
                 return
-            self._damaged.update(damaged)
             for digest in damaged:
                 self._spool.remove(digest)
         raise SourceError(
@@ -155,25 +129,25 @@ class JobPush:
 
         Of an image in a registry it returns with the first, and all that are still looked for (``_looks``).
         """
-        self._sending.clear()
+        self._uploads.clear()
         self._looks = {}
-        layers = self._named_layers()
+        layers = self._candidates.layers()
         distinct = {layer.key: layer for layer in layers}
         unnamed = [layer.key for layer in layers if layer.digest is None]
-        known = self._known_blobs_of(unnamed)
+        known = self._candidates.known(unnamed)
         looking: list[tuple[JobBlob, Future[str | None]]] = []
         missing: dict[str, JobBlob] = {}
         for layer in sorted(distinct.values(), key=lambda layer: -(layer.size or 0)):
-            blobs = self._candidates(layer, known.get(layer.key, []))
-            on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
+            blobs = self._candidates.of_layer(layer, known.get(layer.key, []))
+            on_disk = self._candidates.on_disk(blobs)
             if layer.is_config and (config := self._write_config()) is not None:
                 self._send(config)
             elif on_disk is not None:
-                self._adopt(layer, on_disk, known.get(layer.key, []))
+                self._candidates.choose(layer, on_disk, known.get(layer.key, []))
                 self._send(on_disk)
             elif blobs and layer.digest not in self._distrusted:
                 look = partial(self._locate, layer, blobs, known.get(layer.key, []))
-                looking.append((layer, self._submit(blobs[0], look, is_quick=True)))
+                looking.append((layer, self._uploads.look(blobs[0], look)))
             else:
                 missing[layer.key] = layer
         for index, (layer, future) in enumerate(looking):
@@ -187,7 +161,7 @@ class JobPush:
         return missing
 
     def _write_config(self) -> BlobFile | None:
-        """Write the config to the spool as ``Preparer.config_blob`` does, after making room if need be."""
+        """Write the config to the spool as ``BlobPreparer`` does, after making room if need be."""
         try:
             return self._preparer.config_blob(self._job)
         except DiskFull as full:
@@ -200,63 +174,14 @@ class JobPush:
             if look.done() and look.result() is not None:
                 missing.pop(key, None)
 
-    def _named_layers(self) -> list[JobBlob]:
-        """Return the job's layers; those never compressed here get the blobs that Docker made of them, if the
-        image at our tag has these."""
-        layers = self._store.blobs.of_job(self._job.id)
-        unnamed = {layer.key for layer in layers if layer.digest is None}
-        unknown = {diff_id for diff_id, known in self._known_blobs_of(unnamed).items() if not known}
-        if not unknown or self._pushed is not None:
-            return layers
-        from pusher.sources.pins import pin_from_json
-        from pusher.worker.docker_blobs import find_pushed_image
-
-        self._pushed = find_pushed_image(
-            self._client,
-            self._job.repository,
-            self._job.tag,
-            pin_from_json(self._job.source),
-            unknown,
-            self._worker.settings.docker_root,
-        )
-        if self._pushed is None:
-            return layers
-        for diff_id, blob in self._pushed.blobs.items():
-            if self._requested.accepts(blob.media_type):
-                self._store.blobs.set_blob(
-                    self._job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
-                )
-        return self._store.blobs.of_job(self._job.id)
-
-    def _known_blobs_of(self, diff_ids: Collection[str]) -> dict[str, list[LayerBlob]]:
-        """Return the known blobs that can be used for these layers, the newest first."""
-        known = self._store.known_blobs.of_layers(diff_ids)
-        return {diff_id: self._requested.usable_blobs(diff_id, blobs) for diff_id, blobs in known.items()}
-
-    def _candidates(self, layer: JobBlob, known: Iterable[LayerBlob]) -> list[BlobFile]:
-        """Return the blobs that can be used for a layer: its own, or any known one."""
-        if layer.digest is not None and layer.size is not None:
-            digests = [(layer.digest, layer.size)]
-        else:
-            digests = [(blob.digest, blob.size) for blob in known]
-        return [BlobFile(digest, size, self._spool.path(digest)) for digest, size in digests]
-
     def _locate(self, layer: JobBlob, blobs: Iterable[BlobFile], known: Iterable[LayerBlob]) -> str | None:
         for blob in blobs:
-            self._adopt(layer, blob, known)
+            self._candidates.choose(layer, blob, known)
             if found := self._sender.locate(self._job, self._control, blob):
                 return found
             if layer.state in DONE_STATES:
                 self._store.blobs.clear_done(self._job, [blob.digest])
         return None
-
-    def _adopt(self, layer: JobBlob, blob: BlobFile, known: Iterable[LayerBlob]) -> None:
-        """Use this known blob for the layer."""
-        chosen = next((each for each in known if each.digest == blob.digest), None)
-        if layer.digest is None and chosen is not None:
-            self._store.blobs.set_blob(
-                self._job, layer.key, digest=chosen.digest, size=chosen.size, media_type=chosen.media_type
-            )
 
     def _prepare(self, missing: dict[str, JobBlob]) -> None:
         """Make and send the missing blobs; remove the ones done from ``missing``.
@@ -274,7 +199,7 @@ class JobPush:
                 self._take_what_others_made(missing)
                 wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
                 if wanted:
-                    early = None if self._worker.settings.no_early else self._send_unfinished
+                    early = None if self._worker.settings.no_early else self._uploads.send_unfinished
                     for diff_id, blob in self._preparer.prepare(
                         self._job, self._control, wanted, self._opened, early, self._looks
                     ):
@@ -302,21 +227,21 @@ class JobPush:
 
     def _take_what_others_made(self, missing: dict[str, JobBlob]) -> None:
         """Send blobs that are on disk by now; remove them from ``missing``."""
-        known = self._known_blobs_of(missing)
+        known = self._candidates.known(missing)
         for diff_id, layer in list(missing.items()):
-            blobs = self._candidates(layer, known[diff_id])
-            on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
+            blobs = self._candidates.of_layer(layer, known[diff_id])
+            on_disk = self._candidates.on_disk(blobs)
             if on_disk is not None and not layer.is_config:
-                self._adopt(layer, on_disk, known[diff_id])
+                self._candidates.choose(layer, on_disk, known[diff_id])
                 self._send(on_disk)
                 del missing[diff_id]
 
     def _make_room(self, missing: dict[str, JobBlob], full: DiskFull) -> dict[str, JobBlob]:
         """Wait for the uploads and remove blobs no longer needed; raise ``full`` if that frees nothing."""
         note = self._worker.progress.note
-        if any(not one.done() for one in self._sending):
+        if not self._uploads.is_idle:
             note(f"{full.message}; waiting for uploads to free space")
-        self._sending = [one for one in self._sending if not isinstance(one.exception(), ArrivalFailed)]
+        self._uploads.wait_until_idle()
         done = {
             layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.state in DONE_STATES
         }
@@ -332,68 +257,7 @@ class JobPush:
         return missing
 
     def _send(self, blob: BlobFile) -> None:
-        believe_head = blob.digest not in self._distrusted
-        send = partial(self._sender.send, self._job, self._control, blob, believe_head=believe_head)
-        check = partial(refuse_damaged_file, blob, self._job, self._control.check)
-
-        def send_intact() -> str | None:
-            if blob.digest in self._damaged:
-                check()
-            try:
-                return send()
-            except BlobDamaged:
-                check()
-                raise
-
-        self._submit(blob, send_intact, is_quick=blob.size <= _SMALL)
-
-    def _send_unfinished(self, unfinished: UnfinishedBlob) -> None:
-        """Send what is compressed of a layer so far, and the rest as it comes."""
-        pool, registry = self._sender.pool, self._job.registry
-        send = partial(self._sender.send_unfinished, self._job, self._control, unfinished)
-        future = self._submit(unfinished.blob, send, is_quick=False)
-
-        def continue_as(blob: BlobFile) -> bool:
-            if not pool.change_key(future, (registry, blob.digest)):
-                return False
-            look = partial(self._sender.look_ahead, self._job, unfinished, blob)
-            self._sending.append(
-                pool.submit((registry, "HEAD", blob.digest), self._rank(-blob.size), look, is_quick=True)
-            )
-            return True
-
-        unfinished.on_complete(continue_as)
-
-    def _submit(
-        self, blob: BlobFile, work: Callable[[], str | None], *, is_quick: bool
-    ) -> Future[str | None]:
-        def unless_offline() -> str | None:
-            if self._check is not None:
-                self._check.result()
-            self._failures.raise_if_offline()
-            return work()
-
-        future = self._sender.pool.submit(
-            (self._job.registry, blob.digest),
-            self._rank(-blob.size),
-            unless_offline,
-            is_quick=is_quick,
-            after=self._check,
-        )
-        self._failures.watch(future)
-        self._sending.append(future)
-        return future
-
-    def _rank(self, *within_job: int) -> tuple[int, ...]:
-        return (-self._job.priority, self._job.id, *within_job)
-
-    def _wait_for_uploads(self) -> list[str]:
-        """Wait until nothing is being sent; return the digests of blobs that are damaged on disk."""
-        errors = [error for future in self._sending if (error := future.exception()) is not None]
-        damaged = [str(error) for error in errors if isinstance(error, BlobDamaged)]
-        if len(damaged) < len(errors):
-            raise most_important(error for error in errors if not isinstance(error, BlobDamaged))
-        return damaged
+        self._uploads.send(blob, believe_head=blob.digest not in self._distrusted)
 
     def _distrust(self, digests: Collection[str]) -> bool:
         """Send blobs whatever HEAD says, as the registry lacks some that it reported; the second time all of
