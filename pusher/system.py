@@ -19,9 +19,16 @@ _TCP_INFO: Final = 11
 _MIN_RTT: Final = slice(148, 152)
 """``tcpi_min_rtt`` in ``struct tcp_info``, in microseconds (include/uapi/linux/tcp.h, since Linux 4.6)."""
 _NO_RTT: Final = 2**32 - 1
+_M_TRIM_THRESHOLD: Final = -1
+"""malloc.h of glibc, as the next two."""
+_M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
-"""malloc.h of glibc."""
-_ARENAS: Final = 2
+_HEAPS: Final = 2
+_KEPT: Final = 8 << 20
+"""Free bytes that a heap of malloc keeps: more than the blocks of a layer that are compressed at a time."""
+_MAPPED: Final = 4 << 20
+"""Bytes from which on an allocation is not in a heap. glibc adapts this limit itself, but not any more once
+another one is set."""
 _MACHINE_ID: Final = Path("/etc/machine-id")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _UPTIME_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -128,15 +135,21 @@ def tcp_round_trip(sock: socket.socket) -> float | None:
     return None if len(found) < 4 or microseconds == _NO_RTT else microseconds / 1e6
 
 
-def limit_malloc_arenas() -> None:
-    """Have all threads share two of glibc's heaps, for a process whose threads come and go.
+def tune_malloc() -> None:
+    """Fit glibc's heaps to threads that allocate and free a MiB again and again.
 
-    By default each thread may get one of its own, up to eight a processor, and each heap keeps what its
-    threads needed most: 10 to 30 MB. No effect with another C library, or where the user has set a limit.
+    All threads share two. By default each may get one of its own, up to eight a processor, and each heap
+    keeps what its threads needed most: 10 to 30 MB. Each keeps ``_KEPT`` free bytes, where by default it
+    returns freed blocks to the system, which zeroes every page again for the next one.
+
+    No effect with another C library, or where the user has set one of these.
     """
-    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
     with contextlib.suppress(ImportError, OSError, AttributeError):
         import ctypes
 
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, _HEAPS)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        mallopt(_M_MMAP_THRESHOLD, _MAPPED)

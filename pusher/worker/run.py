@@ -12,7 +12,7 @@ from pusher.progress.base import Progress
 from pusher.spool.spool import Spool
 from pusher.store.outages import StoreOutages
 from pusher.store.store import Store
-from pusher.system import limit_malloc_arenas
+from pusher.system import tune_malloc
 from pusher.waiting import report_silence_to
 from pusher.worker.control import Activity, Control
 from pusher.worker.hooks import Hooks
@@ -45,8 +45,7 @@ def run(
     terminal in order) and ends the process, unless that costs bytes: then it says so, and the third does.
     Waits for an unavailable job store, without limit with ``forever``. Raises StoreError, HomeUnusable.
     """
-    if only is None:  # many jobs: one push ends before this pays
-        limit_malloc_arenas()
+    tune_malloc()
     control, activity = Control(), Activity()
     speeds = JobSpeeds(progress)
     progress = cast("Progress", speeds)

@@ -151,9 +151,9 @@ def test_the_round_trip_of_a_connection() -> None:
 
 _COUNT_HEAPS = """
 import ctypes, threading
-from pusher.system import limit_malloc_arenas
+from pusher.system import tune_malloc
 libc = ctypes.CDLL(None)
-limit_malloc_arenas()
+tune_malloc()
 together = threading.Barrier(6)
 kept = []
 def allocate():
@@ -177,3 +177,29 @@ def test_threads_share_the_heaps_of_malloc(users: dict[str, str], most: int) -> 
         command, env={**inherited, **users}, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert 1 <= counted.stdout.count("<heap nr=") <= most
+
+
+_COUNT_FAULTS = """
+import resource, threading
+from pusher.system import tune_malloc
+tune_malloc()
+def allocate():
+    for _ in range(50):
+        blocks = [bytes(1 << 20) for _ in range(6)]
+        del blocks
+threads = [threading.Thread(target=allocate) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="only glibc's malloc is tuned")
+def test_freed_blocks_are_kept_for_the_next_ones() -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    command = [sys.executable, "-c", _COUNT_FAULTS]
+    counted = subprocess.run(
+        command, env=inherited, capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    pages = 600 * (1 << 20) // os.sysconf("SC_PAGE_SIZE")
+    assert int(counted.stdout) < pages / 4
