@@ -56,6 +56,15 @@ class RegistryFault(PusherError):
     advice = "the fault is at the registry; try again later"
 
 
+class IntermediaryFault(RegistryFault):
+    """Something in front of the registry answered in its place, for now.
+
+    ``meaning``: the error that the answer means once it lasts.
+    """
+
+    meaning: PusherError | None = None
+
+
 class CertificateUntrusted(PusherError):
     """The registry's TLS certificate cannot be verified."""
 

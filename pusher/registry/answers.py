@@ -11,6 +11,7 @@ from typing import Final
 
 from pusher.dataclass import dataclass
 from pusher.errors import (
+    IntermediaryFault,
     PermissionDenied,
     PusherError,
     RegistryBusy,
@@ -166,16 +167,18 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
     return RegistryRefused(what, hint="the registry will refuse it again; fix what it names first")
 
 
-def outage(answer: Answer, doing: str) -> PusherError:
+def outage(answer: Answer, doing: str) -> IntermediaryFault:
     """Return the error for an intermediary's answer, after which the registry itself may answer again."""
     error = refusal(answer, doing=doing)
-    return RegistryFault(
+    fault = IntermediaryFault(
         error.message,
         hint="this is not the registry's own answer: nothing it stores is lost, and pusher waits and "
         "continues; if it lasts, ask the owner of what is in front of the registry (a proxy, a firewall, a "
         "login page)",
         retry_after=error.retry_after,
     )
+    fault.meaning = error
+    return fault
 
 
 def describe_answer(answer: Answer) -> str:

@@ -7,7 +7,15 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Final, TypedDict
 
-from pusher.errors import ConnectionBroken, LeaseLost, PusherError, Retry, Stopped
+from pusher.errors import (
+    ConnectionBroken,
+    IntermediaryFault,
+    LeaseLost,
+    PermissionDenied,
+    PusherError,
+    Retry,
+    Stopped,
+)
 from pusher.oci.digest import short
 from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.registry.upload.blob_sizes import check_size
@@ -145,7 +153,8 @@ class UploadRun:
     def _finish(self, upload: UploadRecord) -> bool:
         """Continue the session of an upload to its end; return whether the registry has the blob there.
 
-        False if the session is lost, or another repository is closed to this login.
+        False if the session is lost, or another repository is closed to this login: also where something in
+        front of the registry says so, because the job's own repository may be open.
         """
         journal = self._journal(upload)
         observer = BlobObserver(self._sender, self._job, self._control, self._blob, journal)
@@ -159,7 +168,7 @@ class UploadRun:
         with self._ending(journal, observer):
             try:
                 attempt = self._upload(journal, observer, believe_head=False, looked=True)
-                found = self._send(attempt.finish_session, observer)
+                found = self._send(partial(_finish_unless_refused, attempt), observer)
             except LeaseLost:
                 self._store.jobs.check_lease(self._job)
                 return False
@@ -392,3 +401,13 @@ class UploadRun:
 
     def _retry(self, step: Callable[[], str | None], observer: BlobObserver) -> str | None:
         return self._sender.retry(step, observer.attempts, self._job, self._control, self._blob.digest)
+
+
+def _finish_unless_refused(attempt: BlobUpload) -> str | None:
+    """Finish the session of an attempt; raise PermissionDenied also where an intermediary refuses that."""
+    try:
+        return attempt.finish_session()
+    except IntermediaryFault as fault:
+        if isinstance(fault.meaning, PermissionDenied):
+            raise fault.meaning from fault
+        raise

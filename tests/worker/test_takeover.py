@@ -17,6 +17,7 @@ from tests.support.fakeregistry import (
     Fault,
     On,
 )
+from tests.support.fakeregistry.faults import Front
 from tests.support.home import CHUNK, Home, pushed
 from tests.support.images import Image, make_image, write_archive
 
@@ -139,6 +140,23 @@ def test_a_login_that_may_not_push_there_sends_it_all(
     assert _run(home, registry, first) < CHUNK
     assert _layer(home, first).state is BlobState.MOUNTED
     assert _layer(home, first).bytes_wasted >= 8 * CHUNK
+    _assert_nothing_left(home, registry)
+
+
+@pytest.mark.parametrize("on", [On.STATUS, On.CHUNK])
+def test_a_proxy_that_refuses_the_other_repository_is_not_waited_for(
+    home: Home, registry: FakeRegistry, image: Image, on: On
+) -> None:
+    first, second = _begin(home, registry, image)
+    registry.faults.add(Fault(on, Front(403, body=b"forbidden"), times=None, path="/one/"))
+    before = len(registry.requests(on))
+    assert _run(home, registry, second) > 10 * CHUNK
+    pushed(registry, "two/app", "1", image)
+    assert ["/one/" in record.path for record in registry.requests(on)[before:]].count(True) == 1
+    registry.faults.clear()
+
+    assert _run(home, registry, first) < CHUNK
+    assert _layer(home, first).state is BlobState.MOUNTED
     _assert_nothing_left(home, registry)
 
 
