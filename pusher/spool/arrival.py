@@ -27,8 +27,9 @@ _BATCH_WAIT: Final = 0.05
 """Seconds to wait for ``_BATCH`` bytes once some are there; what the system has yet to send lasts longer."""
 _STARVED: Final = 20.0
 """Seconds without a byte after which those that were promised are not waited for any more."""
-_LAST_REQUEST: Final = 10.0
-"""Seconds for which a damaged layer's file is kept for the request that is reading it."""
+_LAST_REQUEST: Final = 25.0
+"""Seconds for which a damaged layer's file is kept for the request that is reading it: longer than a chunk
+takes on a steady link."""
 
 
 class ArrivalFailed(Stopped):

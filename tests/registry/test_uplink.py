@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from pusher.registry.upload import uplink
+from pusher.registry.upload.chunk_plan import ChunkPlan
 from pusher.registry.upload.chunk_sizes import DEFAULT_CHUNK, ChunkGrowth, Limits
 from pusher.registry.upload.profiles import (
     DEFAULT,
@@ -20,6 +22,7 @@ from pusher.registry.upload.profiles import (
     SERVERLESS,
     Profile,
 )
+from pusher.registry.upload.session import Session
 from pusher.registry.upload.uplink import LinkEstimate
 
 FREE = Limits()
@@ -122,13 +125,14 @@ def chunk_times(
     link: LinkEstimate, size: int, *, rate: float, wait: float, profile: Profile
 ) -> list[tuple[int, float]]:
     """Bring ``size`` bytes in one session; size and seconds of each chunk."""
-    growth, first, chunks = ChunkGrowth(), link.first_size(None, profile), []
-    while size > 0:
-        chunk = min(size, growth.next_size(first, link.largest_size(None, profile, FREE)))
+    plan, chunks = ChunkPlan(size, link, None), []
+    session = Session("http://r/1", link.first_size(None, profile), FREE, profile)
+    while left := size - session.offset:
+        chunk = min(left, plan.next_size(session))
         chunks.append((chunk, chunk / rate + wait))
-        growth.record_success(chunk, chunks[-1][1], wait)
+        plan.growth.record_success(chunk, chunks[-1][1], wait)
         link.record_chunk(chunk, chunks[-1][1], wait)
-        size -= chunk
+        session = replace(session, offset=session.offset + chunk)
     return chunks
 
 
@@ -141,7 +145,7 @@ def test_waiting_is_less_than_a_thirtieth_of_the_time_on_a_quiet_link(
 ) -> None:
     chunks = chunk_times(LinkEstimate(), 4000 * MIB, rate=rate * MIB, wait=wait, profile=profile)
     assert len(chunks) * wait < 0.03 * sum(seconds for _, seconds in chunks)
-    assert max(seconds for _, seconds in chunks) < 11
+    assert max(seconds for _, seconds in chunks) < (21 if profile.has_fixed_break_cost else 11)
 
 
 def test_a_probe_is_not_worth_a_response_that_takes_long_beside_what_is_left() -> None:
@@ -160,12 +164,16 @@ def test_chunks_are_over_90_mib_only_where_waiting_takes_long() -> None:
 
 
 @pytest.mark.parametrize("profile", [DISTRIBUTION, DISTRIBUTION_3], ids=lambda profile: profile.name)
-def test_chunks_grow_fourfold_where_a_break_costs_the_same_in_larger_ones(profile: Profile) -> None:
+def test_the_second_chunk_is_as_large_as_any_where_a_break_costs_the_same_in_it(profile: Profile) -> None:
     """Nothing, or the whole session. Elsewhere they keep to a part of what the link has carried so far."""
     chunks = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=profile)
-    assert [size // MIB for size, _ in chunks] == [10, 40, 160, 360, 230]
-    slow = chunk_times(LinkEstimate(), 82 * MIB, rate=5 * MB, wait=0.08, profile=profile)
-    assert [size // MIB for size, _ in slow] == [10, 40, 32], "no more than ten seconds each"
+    assert [size // MIB for size, _ in chunks] == [10, 360, 360, 70]
+    usual = chunk_times(LinkEstimate(), 82 * MIB, rate=5 * MB, wait=0.08, profile=profile)
+    assert [size // MIB for size, _ in usual] == [10, 72]
+    slow = chunk_times(LinkEstimate(), 82 * MIB, rate=2 * MB, wait=0.08, profile=profile)
+    assert [size // MIB for size, _ in slow] == [10, 30, 30, 12], "no more than twenty seconds each"
+    known = chunk_times(LinkEstimate(), 82 * MIB, rate=5 * MB, wait=0.08, profile=DISTRIBUTION_2)
+    assert [size // MIB for size, _ in known] == [5, 77]
     careful = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=DEFAULT)
     assert len(careful) > len(chunks)
 
@@ -308,7 +316,7 @@ def test_chunks_are_small_again_once_the_link_has_broken() -> None:
     link = LinkEstimate()
     for _ in range(8):
         link.record_chunk(10 * MIB, 2.1, answer=0.1)
-    assert link.largest_size(None, DISTRIBUTION_2, FREE) == 40 * MIB
+    assert link.largest_size(None, DISTRIBUTION_2, FREE) == 90 * MIB
     link.record_break(3 * MIB, 20 * MIB)
     link.record_break(3 * MIB, 10 * MIB)
     assert link.largest_size(None, DISTRIBUTION_2, FREE) < 10 * MIB

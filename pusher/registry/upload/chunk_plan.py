@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pusher.registry.http.body import Arrival
 from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.profiles import Profile
 from pusher.registry.upload.session import Session
@@ -18,15 +19,25 @@ _SENT_AGAIN: Final = 8
 class ChunkPlan:
     """The sizes of one blob's chunks; ``wanted`` is the size that the user asked for. Sizes in bytes.
 
-    ``is_limit``: the blob has at most ``total`` bytes, as it is still being compressed.
+    ``is_limit``: the blob has at most ``total`` bytes, as it is still being compressed. ``arrival``: of a
+    blob that is still being written.
     """
 
-    def __init__(self, total: int, link: LinkEstimate, wanted: int | None, *, is_limit: bool = False) -> None:
+    def __init__(
+        self,
+        total: int,
+        link: LinkEstimate,
+        wanted: int | None,
+        *,
+        is_limit: bool = False,
+        arrival: Arrival | None = None,
+    ) -> None:
         self.growth = chunk_sizes.ChunkGrowth()
         self.again = 0
         """Bytes of a chunk that the registry may hold, where it cannot be asked."""
         self._total = total
         self._is_limit = is_limit
+        self._arrival = arrival
         self._link = link
         self._wanted = wanted
         self._given_up = 0  # acknowledged bytes of sessions given up for larger chunks
@@ -39,6 +50,9 @@ class ChunkPlan:
         most = self._link.largest_size(self._wanted, session.profile, session.limits)
         if session.offset and self._link.is_quiet:
             self.growth.begin_at(most)
+            if session.profile.has_fixed_break_cost:
+                there = most if self._arrival is None else self._arrival.held - session.offset
+                self.growth.jump_to(there)
         if self.growth.is_capped(most):
             size = self.growth.next_size(session.chunk_size, most)
             if self._link.pays_to_grow(session.offset, self._total, size, self.growth.failures):
@@ -66,7 +80,12 @@ class ChunkPlan:
         if session.profile.last_in_put:
             return True
         may = session.profile.may_end_in_put and session.offset > 0 and not self._is_limit
-        return may and self._wanted is None and self._link.is_quiet
+        return may and self._wanted is None and self._link.is_quiet and self._is_rest_there(session)
+
+    def _is_rest_there(self, session: Session) -> bool:
+        """Return whether the closing PUT waits for no bytes that could be sent in a chunk meanwhile."""
+        left = self._total - session.offset
+        return self._arrival is None or left <= session.chunk_size or self._arrival.held >= self._total
 
     def first_state(self, session: Session) -> Send | Close:
         """Return the first state of a session that was just opened."""

@@ -73,8 +73,8 @@ def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
 
 
 class ChunkGrowth:
-    """Grows the chunks of one blob: twofold while they are fast, fourfold while their responses take long;
-    sizes in bytes.
+    """Grows the chunks of one blob: twofold while they are fast, fourfold or more while their responses take
+    long; sizes in bytes.
 
     Distribution flushes its file to the disk after every chunk, and every chunk waits for its answer, so many
     small ones are slow on a fast link. Distribution's S3 driver wants parts of one size, which multiples of
@@ -84,6 +84,7 @@ class ChunkGrowth:
     def __init__(self) -> None:
         self._grown = 0
         self._is_fresh = True  # no chunk was sent
+        self._waits = False  # the last one waited long for its response
         self._most: int | None = None
         self.failures = 0
         """Grown chunks that cost a session."""
@@ -99,15 +100,15 @@ class ChunkGrowth:
         """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those
         after its last byte."""
         self._is_fresh = False
-        waits = answer is not None and answer > _WAITING * seconds
-        if waits:
+        self._waits = answer is not None and answer > _WAITING * seconds
+        if self._waits:
             self._grown = 4 * size
         else:
             self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
 
     def record_failure(self) -> None:
         """Record a failed chunk: the next one may be half as large."""
-        self._is_fresh = False
+        self._is_fresh = self._waits = False
         self._grown //= 2
 
     def lower_cap(self, size: int) -> None:
@@ -120,6 +121,11 @@ class ChunkGrowth:
         """Begin with chunks of ``size`` bytes, unless one was sent or failed already."""
         if self._is_fresh:
             self._grown, self._is_fresh = size, False
+
+    def jump_to(self, size: int) -> None:
+        """Have the next chunk ``size`` bytes at once, if the last one waited long for its response."""
+        if self._waits:
+            self._grown = max(self._grown, size)
 
     def is_capped(self, most: int) -> bool:
         """Return whether the cap limits chunks that may have up to ``most`` bytes."""

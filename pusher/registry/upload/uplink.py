@@ -9,8 +9,8 @@ before each never gets through. An eighth costs no more than more requests would
 Where a response takes longer than the bytes of a small chunk, small chunks cost more than breaks do. With
 ``w`` bytes that the link could carry while waiting for a response, the best size is then the square root of
 ``2wD``, as for checkpoints (J. W. Young, https://doi.org/10.1145/361147.361115); never over ``D / 2``. On a
-link that has not broken yet chunks grow further, until waiting is a fiftieth of the time; up to those ten
-seconds where a break costs the same in a larger chunk.
+link that has not broken yet chunks grow further, until waiting is a fiftieth of the time. Where a break costs
+the same in a larger chunk, they then take up to twenty seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ from pusher.units import human_bytes
 
 _SECONDS: Final = 10.0
 """Seconds that a chunk should take."""
+_MOST_SECONDS: Final = 20.0
+"""The same on a link that has not broken, where a break costs the same in a larger chunk. A stop waits for
+the chunk, and load balancers that limit the time of a whole request allow 30 s by default
+(https://cloud.google.com/load-balancing/docs/backend-service#timeout-setting)."""
 _UNTRIED: Final = 4 * chunk_sizes.DEFAULT_CHUNK
 """Bytes between two breaks that are assumed for an unknown link."""
 _MAX_BETWEEN_BREAKS: Final = 720 * MIB
@@ -352,6 +356,7 @@ class LinkEstimate:
         dear = dear or (profile.breaks_with_chunk and (self.breaks > 0 or self.carries is None))
         carries = self.carries or _UNTRIED
         size, most, bound = carries / (8 if dear else 2 if is_open else 4), float(_MOST), carries / 2
+        seconds = _SECONDS
         if waiting := self._bytes_waited():
             best = math.sqrt(2 * waiting * carries)
             if not self.breaks:
@@ -359,9 +364,10 @@ class LinkEstimate:
                 most = max(most, min(waiting / _WAITING, _MAX_WAITED_FOR))
                 if is_open and profile.has_fixed_break_cost:
                     best = bound = most  # a break costs no more in a larger chunk
+                    seconds = _MOST_SECONDS
             size = max(size, min(best, bound))
         if self.uplink is not None:
-            size = min(size, self.uplink * _SECONDS)
+            size = min(size, self.uplink * seconds)
         return _even(min(max(size, chunk_sizes.LEAST), most))
 
 

@@ -82,7 +82,7 @@ class BlobUpload:
             forced=forced,
         )
         self._closing = SessionCloser(client, repository, blob, journal, observer)
-        self._plan = ChunkPlan(blob.size, link, chunk_size, is_limit=blob.is_unfinished)
+        self._plan = ChunkPlan(blob.size, link, chunk_size, is_limit=blob.is_unfinished, arrival=blob.arrival)
         self._setbacks = Setbacks(link)
         self._size_refusals = SizeRefusals()
         self._refused: PusherError | None = None
@@ -342,6 +342,7 @@ class BlobUpload:
             outcome = self._closing.close(session)
         except ConnectionBroken:
             self._setbacks.record_break(self._closing.sent_before_break, rest, time.monotonic() - started)
+            self._plan.growth.record_failure()
             raise
         match outcome:
             case BodyTooLarge(answer) if session.profile.may_end_in_put and session.offset and rest:
