@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _MAX_THREADS: Final = 16
 """Most threads: with more, hashing is the bottleneck, and each takes memory."""
+_MAX_HUNGRY_THREADS: Final = 8
+_HUNGRY_FROM: Final = 10
+"""The level of gzip from which on a thread takes three times the memory, 6 MB."""
 
 
 class Kind(StrEnum):
@@ -88,7 +91,8 @@ class Compression:
         """Threads that work on one layer."""
         if self.kind is Kind.NONE:
             return 1
-        return self.threads or min(count_processors(), _MAX_THREADS)
+        is_hungry = self.kind is Kind.GZIP and self.level >= _HUNGRY_FROM
+        return self.threads or min(count_processors(), _MAX_HUNGRY_THREADS if is_hungry else _MAX_THREADS)
 
     def coder(self) -> Coder:
         """Return a coder for a new stream."""

@@ -33,7 +33,7 @@ EVERY = [
 SOME = [
     Compression.of(Kind.GZIP, 2),
     Compression.of(Kind.GZIP, 5),
-    Compression.of(Kind.GZIP, 10),
+    Compression.of(Kind.GZIP, 7),
     *EVERY[-3:],
 ]
 NOISE = random.Random(1).randbytes(2 * BLOCK + 4321)
@@ -373,3 +373,12 @@ def test_memory_is_bounded_when_the_disk_is_slower_than_the_source() -> None:
     pipeline.compress(Source(), write, how=how)
     assert (read, written) == (40, 41), "every block, and the trailer"
     assert furthest <= how.workers + pipeline._QUEUED + 2
+
+
+@pytest.mark.parametrize(("level", "workers"), [(2, 16), (9, 16), (10, 8), (12, 8)])
+def test_the_smallest_levels_have_fewer_threads_for_their_memory(
+    level: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pusher.spool.compress.count_processors", lambda: 64)
+    assert Compression.of(Kind.GZIP, level).workers == workers
+    assert Compression.of(Kind.GZIP, level, threads=20).workers == 20, "as asked"

@@ -217,7 +217,7 @@ def test_a_fault_is_known_by_its_causes() -> None:
     error = SourceError("cannot run `docker`")
     error.__context__ = _system(errno.EMFILE)
     assert isinstance(find_machine_error(error), MachineExhausted)
-    opened = ImportError("/x/zlib_ng.so: cannot open shared object file: Too many open files")
+    opened = ImportError("/x/_deflate.so: cannot open shared object file: Too many open files")
     assert isinstance(find_machine_error(opened), MachineExhausted), "the dynamic loader gives no number"
     assert find_machine_error(ImportError("cannot import name 'x' from 'y'")) is None
     assert find_machine_error(SourceError("no such file")) is None
