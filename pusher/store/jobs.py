@@ -7,18 +7,16 @@ from datetime import datetime
 
 from pusher.store import destinations
 from pusher.store.connection import time_if_set
-from pusher.store.job_changes import read_job
+from pusher.store.job_changes import add_job, read_job
 from pusher.store.job_decisions import JobDecisions
 from pusher.store.job_filter import JobFilter
 from pusher.store.job_rows import TOTALS, job_of
 from pusher.store.leased_jobs import LeasedJobs
-from pusher.store.received_jobs import ReceivedJobs, add_job
 from pusher.store.records import JobRecord, JobState, JobTotals, NewJob
 
 
-class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
-    """The queue, with the changes of a worker (LeasedJobs), of the user (JobDecisions), and of
-    ``pusher serve`` (ReceivedJobs)."""
+class Jobs(LeasedJobs, JobDecisions):
+    """The queue, with the changes of a worker (LeasedJobs) and those of the user (JobDecisions)."""
 
     def add(self, new: NewJob) -> JobRecord:
         """Queue a job; unless it ``keeps_older``, unfinished older ones of its tag are superseded.

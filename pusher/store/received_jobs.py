@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
 from pusher.store import destinations
 from pusher.store.connection import Connection, ResultRow
 from pusher.store.engine import Database
 from pusher.store.events import record
-from pusher.store.job_changes import change_job, read_job
+from pusher.store.job_changes import NEW_JOB, add_job, change_job, insert_blobs, read_job
 from pusher.store.job_rows import NO_ERROR, blob_rows, error_columns, job_of, new_job_columns
 from pusher.store.leases import IS_HELD, NO_WAIT, NOT_RUNNING, held, require_lease
 from pusher.store.notifications import notify
@@ -31,19 +30,8 @@ from pusher.store.records import (
 )
 from pusher.store.writes import assignments, insert_sql
 
-_NEW: Final = {"attempts": 0, "bytes_sent": 0, "lease_token": 0}
 _INCOMPLETE: Final = "finished_at IS NULL AND config_digest = ''"
 _PROGRESS: Final = ("digest", "size", "state", "bytes_sent", "bytes_wasted")
-
-
-def add_job(connection: Connection, new: NewJob, now: datetime) -> JobRecord:
-    """Queue a job; unless it ``keeps_older``, unfinished older ones of its tag are superseded."""
-    values = {**new_job_columns(new), **_NEW, "state": JobState.QUEUED, "created_at": now}
-    job = read_job(connection, connection.insert(insert_sql("jobs", values), **values))
-    _insert_blobs(connection, blob_rows(job.id, new))
-    record(connection, job.id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
-    destinations.supersede_older(connection, job, now)
-    return job
 
 
 class ReceivedJobs:
@@ -52,7 +40,7 @@ class ReceivedJobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add_received_blob(
+    def add_blob(
         self,
         *,
         image: str,
@@ -100,7 +88,7 @@ class ReceivedJobs:
             self._forget(connection, new.registry, new.repository, named, new.machine)
             return added
 
-    def forget_received(
+    def forget_blobs(
         self, registry: str, repository: str, digests: Collection[str], machine: str | None = None
     ) -> None:
         """Record that a job with a manifest has these blobs, which ``machine`` received."""
@@ -108,7 +96,7 @@ class ReceivedJobs:
             self._lock(connection, registry, repository)
             self._forget(connection, registry, repository, digests, machine)
 
-    def release_received(
+    def release(
         self, job: JobRecord, error: StoredError | None = None, *, missing: Collection[str] = ()
     ) -> bool:
         """Release a job to await more of its image; return False, and change nothing, if the manifest came.
@@ -161,7 +149,7 @@ class ReceivedJobs:
         now = self._database.now()
         source = {"kind": RECEIVING_SOURCE, "folder": folder}
         columns = new_job_columns(NewJob(image, source, "", registry, repository, None, (), machine=machine))
-        values = {**columns, **_NEW, "state": JobState.RECEIVING, "created_at": now}
+        values = {**columns, **NEW_JOB, "state": JobState.RECEIVING, "created_at": now}
         job = read_job(connection, connection.insert(insert_sql("jobs", values), **values))
         record(connection, job.id, now, JobState.RECEIVING, f"a client sends an image for {job.destination}")
         return job
@@ -175,7 +163,7 @@ class ReceivedJobs:
             values["state"] = JobState.QUEUED
         after = change_job(connection, job, values)
         connection.execute("DELETE FROM job_blobs WHERE job_id = :id", id=job.id)
-        _insert_blobs(connection, _with_progress(blob_rows(job.id, new), received))
+        insert_blobs(connection, _with_progress(blob_rows(job.id, new), received))
         record(connection, job.id, now, after.state, f"push {new.image} to {after.destination}")
         destinations.supersede_older(connection, after, now)
         rest = [row for digest, row in received.items() if digest not in _digests_of(new)]
@@ -235,11 +223,6 @@ def _digests_of(new: NewJob) -> set[str]:
     return {new.config_digest} | {blob.digest for blob in new.blobs if blob.digest is not None}
 
 
-def _insert_blobs(connection: Connection, rows: Iterable[dict[str, Any]]) -> None:
-    rows = list(rows)
-    connection.execute_many(insert_sql("job_blobs", rows[0]), rows)
-
-
 def _add_blobs(connection: Connection, job_id: int, blobs: Iterable[Mapping[str, Any]]) -> None:
     """Add blobs to a job without a manifest; one that it has is to be sent again unless it is done."""
     known = _blobs_by_digest(connection, job_id)
@@ -248,7 +231,7 @@ def _add_blobs(connection: Connection, job_id: int, blobs: Iterable[Mapping[str,
         row = known.get(blob["digest"])
         if row is None:
             kind = {"kind": BlobKind.OTHER, "diff_id": None, "media_type": None}
-            _insert_blobs(connection, [{"job_id": job_id, "position": position, **kind, **blob}])
+            insert_blobs(connection, [{"job_id": job_id, "position": position, **kind, **blob}])
         elif row["state"] not in DONE_STATES:
             connection.execute(
                 "UPDATE job_blobs SET state = :state WHERE job_id = :job_id AND digest = :digest",

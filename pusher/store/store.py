@@ -25,6 +25,7 @@ from pusher.store.known_blobs import KnownBlobs
 from pusher.store.notifications import JobListener, listen
 from pusher.store.outages import ChangeJournal, OutageProxy, StoreOutages, UploadsProxy
 from pusher.store.queue_settings import QueueSettings
+from pusher.store.received_jobs import ReceivedJobs
 from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
 from pusher.store.url import DatabaseUrl, file_of, label_of, parse_url
@@ -41,6 +42,7 @@ class Store:
         self._database = database
         self._plain: Store | None = None
         self.jobs = Jobs(database)
+        self.received_jobs = ReceivedJobs(database)
         self.blobs = JobBlobs(database)
         self.uploads = Uploads(database)
         self.abandoned = AbandonedSessions(database)

@@ -164,7 +164,7 @@ def record(
         store.documents.put(found.config_digest, found.config)
     for document in found.all_documents:
         store.documents.put(document.digest, document.raw)
-    add = store.jobs.add_manifest if received else store.jobs.add
+    add = store.received_jobs.add_manifest if received else store.jobs.add
     return [
         add(
             NewJob(

@@ -66,7 +66,7 @@ class ReceivedBlobs:
             if not all(future.done() for future in self._sending.values()):
                 quiet_since = time.monotonic()
             elif refusal is not None or time.monotonic() - quiet_since >= _QUIET:
-                if self._store.jobs.release_received(self._job, refusal, missing=self._missing):
+                if self._store.received_jobs.release(self._job, refusal, missing=self._missing):
                     return None
                 continue
             self._control.wait(_LOOK)

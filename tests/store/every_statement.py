@@ -239,20 +239,20 @@ def _use_destinations(store: Store) -> None:
 
 
 def _use_received_jobs(store: Store) -> None:
-    jobs = store.jobs
+    received = store.received_jobs
     place = {"registry": "r", "repository": "p"}
     for character in "45":
-        jobs.add_received_blob(image="i", folder="f", digest=digest(character), size=9, **place)
-    (receiving,) = jobs.list_incomplete()
-    jobs.add_received_blob(image="i", folder="f", digest=digest("4"), size=9, **place)
+        received.add_blob(image="i", folder="f", digest=digest(character), size=9, **place)
+    (receiving,) = received.list_incomplete()
+    received.add_blob(image="i", folder="f", digest=digest("4"), size=9, **place)
     claimed = _claim(store, receiving.id)
-    jobs.release_received(claimed, missing=[digest("4")])
-    jobs.add_manifest(new_job(NewBlob(None, "m", digest("4"), 9), tag="received", **place))
-    jobs.forget_received("r", "p", [digest("5")])
-    jobs.add_received_blob(image="i", folder="f", digest=digest("6"), size=9, **place)
-    empty = _claim(store, jobs.list_incomplete()[0].id)
-    jobs.forget_received("r", "p", [digest("6")])
-    jobs.release_received(empty)
+    received.release(claimed, missing=[digest("4")])
+    received.add_manifest(new_job(NewBlob(None, "m", digest("4"), 9), tag="received", **place))
+    received.forget_blobs("r", "p", [digest("5")])
+    received.add_blob(image="i", folder="f", digest=digest("6"), size=9, **place)
+    empty = _claim(store, received.list_incomplete()[0].id)
+    received.forget_blobs("r", "p", [digest("6")])
+    received.release(empty)
 
 
 def _use_uploads(store: Store) -> None:

@@ -26,7 +26,7 @@ BECOMES: dict[str, dict[JobState, JobState | None]] = {
 def job_in(store: Store, state: JobState, clock: FakeClock) -> JobRecord:
     """A job that came to this state the way jobs do."""
     if state == S.RECEIVING:
-        store.jobs.add_received_blob(
+        store.received_jobs.add_blob(
             image="app", folder="/x", registry="r.example", repository="app", digest=digest("a"), size=1
         )
         return store.jobs.get(1)

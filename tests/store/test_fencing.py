@@ -13,12 +13,8 @@ from typing import Any, Final
 import pytest
 
 from pusher.errors import LeaseLost
-from pusher.store.abandoned_sessions import AbandonedSessions
-from pusher.store.job_blobs import JobBlobs
-from pusher.store.jobs import Jobs
 from pusher.store.records import BlobState, JobRecord, JobState, StoredError, UploadRecord
 from pusher.store.store import Store
-from pusher.store.uploads import Uploads
 from tests.support.databases import FakeClock, digest, new_job
 
 _LEASE: Final = 30.0
@@ -32,7 +28,7 @@ _OF_JOBS: Final[dict[str, Callable[[Store, JobRecord], object]]] = {
     "jobs.fail": lambda store, job: store.jobs.fail(job, _ERROR),
     "jobs.release": lambda store, job: store.jobs.release(job, state=JobState.QUEUED, attempt=True),
     "jobs.release_to_machine": lambda store, job: store.jobs.release_to_machine(job),
-    "jobs.release_received": lambda store, job: store.jobs.release_received(job),
+    "received_jobs.release": lambda store, job: store.received_jobs.release(job),
     "blobs.set_blob": lambda store, job: store.blobs.set_blob(
         job, digest("1"), digest=digest("b"), size=9, media_type="m"
     ),
@@ -74,14 +70,9 @@ def _open(store: Store, upload: UploadRecord, location: str) -> UploadRecord:
     )
 
 
-def _takers(record: str) -> set[str]:
+def _takers(store: Store, record: str) -> set[str]:
     """The store's methods that take such a record, like ``jobs.succeed``."""
-    parts: dict[str, type] = {
-        "jobs": Jobs,
-        "blobs": JobBlobs,
-        "uploads": Uploads,
-        "abandoned": AbandonedSessions,
-    }
+    parts = {name: type(part) for name, part in vars(store).items() if not name.startswith("_")}
     return {
         f"{part}.{name}"
         for part, kind in parts.items()
@@ -98,9 +89,9 @@ def _contents(store: Store) -> dict[str, list[dict[str, Any]]]:
         return {table: [dict(row) for row in rows] for table, rows in found.items()}  # type: ignore[call-overload]
 
 
-def test_every_method_with_a_record_is_tried_here() -> None:
-    assert _takers("JobRecord") == {*_OF_JOBS, *_WITHOUT_LEASE} - _takers("UploadRecord")
-    assert _takers("UploadRecord") == {*_OF_UPLOADS, "abandoned.record_deletion", *_READS}
+def test_every_method_with_a_record_is_tried_here(store: Store) -> None:
+    assert _takers(store, "JobRecord") == {*_OF_JOBS, *_WITHOUT_LEASE} - _takers(store, "UploadRecord")
+    assert _takers(store, "UploadRecord") == {*_OF_UPLOADS, "abandoned.record_deletion", *_READS}
 
 
 @pytest.mark.parametrize("name", _OF_JOBS)
@@ -114,7 +105,7 @@ def test_a_worker_whose_job_was_taken_over_cannot_change_it(
     assert frozen is not None
     assert heir is not None
     _is_fenced(store, lambda: _OF_JOBS[name](store, frozen))
-    if name != "jobs.release_received":  # for those that clients of pusher serve still send
+    if name != "received_jobs.release":  # for those that clients of pusher serve still send
         _OF_JOBS[name](store, heir)
 
 

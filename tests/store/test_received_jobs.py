@@ -16,7 +16,7 @@ REFUSED = StoredError("registry-refused", "the registry said no", "ask it why")
 
 def receive(store: Store, *names: str, repository: str = REPOSITORY) -> None:
     for name in names:
-        store.jobs.add_received_blob(
+        store.received_jobs.add_blob(
             image="front/app",
             folder="/blobs",
             registry=REGISTRY,
@@ -60,7 +60,7 @@ def test_blobs_of_a_repository_have_one_job_that_shows(store: Store) -> None:
     assert blobs(store, 1) == {digest("a"): BlobState.READY, digest("b"): BlobState.READY}
     totals = store.jobs.totals([1])[1]
     assert (totals.bytes_total, totals.sizes_known) == (2000, False)
-    assert [job.id for job in store.jobs.list_incomplete()] == [1, 2]
+    assert [job.id for job in store.received_jobs.list_incomplete()] == [1, 2]
 
 
 def test_it_is_claimed_while_it_has_a_blob_to_send(store: Store) -> None:
@@ -68,7 +68,7 @@ def test_it_is_claimed_while_it_has_a_blob_to_send(store: Store) -> None:
     job = claimed(store)
     assert claim(store) is None
     store.blobs.set_done(job, digest("a"), BlobState.UPLOADED)
-    assert store.jobs.release_received(job)
+    assert store.received_jobs.release(job)
     assert states(store) == [(1, JobState.RECEIVING)]
     assert claim(store) is None
     receive(store, "b")
@@ -80,8 +80,8 @@ def test_the_manifest_makes_it_an_ordinary_job_with_its_progress(store: Store) -
     job = claimed(store)
     store.blobs.add_sent(1, digest("a"), 1500, wasted=500)
     store.blobs.set_done(job, digest("a"), BlobState.UPLOADED)
-    assert store.jobs.release_received(job)
-    pushed = store.jobs.add_manifest(image("c", "a", "b", tag="1"))
+    assert store.received_jobs.release(job)
+    pushed = store.received_jobs.add_manifest(image("c", "a", "b", tag="1"))
     assert (pushed.id, pushed.state, pushed.tag, pushed.has_manifest) == (1, JobState.QUEUED, "1", True)
     assert blobs(store, 1) == {
         digest("c"): BlobState.READY,
@@ -90,55 +90,55 @@ def test_the_manifest_makes_it_an_ordinary_job_with_its_progress(store: Store) -
     }
     totals = store.jobs.totals([1])[1]
     assert (totals.bytes_sent, totals.bytes_wasted, totals.sizes_known) == (1500, 500, True)
-    assert store.jobs.list_incomplete() == []
+    assert store.received_jobs.list_incomplete() == []
 
 
 def test_while_it_runs_it_keeps_its_worker(store: Store) -> None:
     receive(store, "a")
     job = claimed(store)
-    pushed = store.jobs.add_manifest(image("a", "b"))
+    pushed = store.received_jobs.add_manifest(image("a", "b"))
     assert (pushed.id, pushed.state, pushed.lease_token) == (1, JobState.RUNNING, job.lease_token)
     store.jobs.check_lease(job)
-    assert not store.jobs.release_received(job), "it would wait for what came already"
+    assert not store.received_jobs.release(job), "it would wait for what came already"
     assert states(store) == [(1, JobState.RUNNING)]
 
 
 def test_a_paused_one_stays_paused_and_a_waiting_one_is_queued(store: Store) -> None:
     receive(store, "a")
     store.jobs.pause(1)
-    assert store.jobs.add_manifest(image("a")).state == JobState.PAUSED
+    assert store.received_jobs.add_manifest(image("a")).state == JobState.PAUSED
     receive(store, "b")
     job = claimed(store)
     store.jobs.release(job, state=JobState.WAITING, next_try_at=store.now(), error=REFUSED, attempt=True)
-    pushed = store.jobs.add_manifest(image("b", tag="2"))
+    pushed = store.received_jobs.add_manifest(image("b", tag="2"))
     assert (pushed.id, pushed.state, pushed.error, pushed.next_try_at) == (2, JobState.QUEUED, None, None)
 
 
 def test_blobs_of_another_image_stay_behind(store: Store) -> None:
     receive(store, "a", "x")
-    assert store.jobs.add_manifest(image("a")).id == 1
+    assert store.received_jobs.add_manifest(image("a")).id == 1
     assert states(store) == [(1, JobState.QUEUED), (2, JobState.RECEIVING)]
     assert blobs(store, 2) == {digest("x"): BlobState.READY}
 
 
 def test_other_images_have_jobs_of_their_own(store: Store) -> None:
     receive(store, "a")
-    assert store.jobs.add_manifest(image("b")).id == 2
+    assert store.received_jobs.add_manifest(image("b")).id == 2
     assert states(store) == [(1, JobState.RECEIVING), (2, JobState.QUEUED)]
 
 
 def test_a_second_tag_is_a_job_and_leaves_nothing_behind(store: Store) -> None:
     receive(store, "a")
-    assert store.jobs.add_manifest(image("a", tag="1")).id == 1
-    assert store.jobs.add_manifest(image("a", tag="2")).id == 2
-    assert store.jobs.list_incomplete() == []
+    assert store.received_jobs.add_manifest(image("a", tag="1")).id == 1
+    assert store.received_jobs.add_manifest(image("a", tag="2")).id == 2
+    assert store.received_jobs.list_incomplete() == []
 
 
 def test_the_newest_push_has_the_tag(store: Store) -> None:
     """The job that received is older than one that pushed to the tag meanwhile."""
     receive(store, "a")
     store.jobs.add(image("z", tag="1"))
-    pushed = store.jobs.add_manifest(image("a", tag="1"))
+    pushed = store.received_jobs.add_manifest(image("a", tag="1"))
     assert pushed.id == 3
     assert states(store) == [(2, JobState.SUPERSEDED), (3, JobState.QUEUED)]
 
@@ -152,31 +152,31 @@ def test_what_a_job_sends_is_not_recorded_again(store: Store) -> None:
 def test_a_job_without_blobs_is_removed(store: Store) -> None:
     receive(store, "a", "b")
     job = claimed(store)
-    store.jobs.forget_received(REGISTRY, REPOSITORY, {digest("a")})
+    store.received_jobs.forget_blobs(REGISTRY, REPOSITORY, {digest("a")})
     assert blobs(store, 1) == {digest("b"): BlobState.READY}
-    store.jobs.forget_received(REGISTRY, REPOSITORY, {digest("b")})
+    store.received_jobs.forget_blobs(REGISTRY, REPOSITORY, {digest("b")})
     assert states(store) == [(1, JobState.RUNNING)]
-    assert store.jobs.release_received(job)
+    assert store.received_jobs.release(job)
     assert states(store) == []
     receive(store, "c")
     assert states(store) == [(2, JobState.RECEIVING)]
-    store.jobs.forget_received(REGISTRY, REPOSITORY, {digest("c")})
+    store.received_jobs.forget_blobs(REGISTRY, REPOSITORY, {digest("c")})
     assert states(store) == []
 
 
 def test_after_an_error_nothing_is_sent_before_the_manifest(store: Store) -> None:
     receive(store, "a")
-    store.jobs.release_received(claimed(store), REFUSED)
+    store.received_jobs.release(claimed(store), REFUSED)
     receive(store, "a", "b")
     assert claim(store) is None
     assert store.jobs.get(1).error == REFUSED
-    assert store.jobs.add_manifest(image("a", "b")).error is None
+    assert store.received_jobs.add_manifest(image("a", "b")).error is None
     assert claimed(store).id == 1
 
 
 def test_a_blob_without_its_file_is_not_looked_for_again(store: Store) -> None:
     receive(store, "a", "b")
-    store.jobs.release_received(claimed(store), missing={digest("a")})
+    store.received_jobs.release(claimed(store), missing={digest("a")})
     assert blobs(store, 1) == {digest("a"): BlobState.PENDING, digest("b"): BlobState.READY}
 
 
@@ -185,7 +185,7 @@ def test_only_its_worker_releases_it(store: Store) -> None:
     job = claimed(store)
     store.jobs.cancel(job.id)
     with pytest.raises(LeaseLost):
-        store.jobs.release_received(job)
+        store.received_jobs.release(job)
 
 
 def test_one_that_expired_is_cancelled_and_the_next_blob_has_a_new_job(store: Store) -> None:

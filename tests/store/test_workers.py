@@ -88,7 +88,7 @@ def test_a_run_does_not_wait_for_a_tag_that_another_machine_sets_first(
 
 def test_what_each_machine_receives_is_a_job_of_its_own(store: Store) -> None:
     for machine, blob in ((A, "a"), (B, "b"), (A, "d")):
-        store.jobs.add_received_blob(
+        store.received_jobs.add_blob(
             image="app:1",
             folder=machine.home,
             registry=REGISTRY,
@@ -100,11 +100,11 @@ def test_what_each_machine_receives_is_a_job_of_its_own(store: Store) -> None:
     first, second = store.jobs.list()
     assert (first.machine, second.machine) == (A.id, B.id)
     assert [len(store.blobs.of_job(job.id)) for job in (first, second)] == [2, 1]
-    assert [job.id for job in store.jobs.list_incomplete(B.id)] == [second.id]
-    pushed = store.jobs.add_manifest(new_job(machine=B.id, config_digest=digest("b")))
+    assert [job.id for job in store.received_jobs.list_incomplete(B.id)] == [second.id]
+    pushed = store.received_jobs.add_manifest(new_job(machine=B.id, config_digest=digest("b")))
     assert (pushed.id, pushed.machine) == (second.id, B.id)
-    assert store.jobs.list_incomplete(B.id) == []
-    assert [job.id for job in store.jobs.list_incomplete()] == [first.id]
+    assert store.received_jobs.list_incomplete(B.id) == []
+    assert [job.id for job in store.received_jobs.list_incomplete()] == [first.id]
 
 
 def test_workers_are_listed_while_they_renew_their_leases(store: Store, clock: FakeClock) -> None:

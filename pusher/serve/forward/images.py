@@ -76,7 +76,7 @@ class Images:
                     job.source.get("path") == str(path) and job.machine in (None, self._machine)
                 ):
                     digests = _digests_of(path)
-                    self._store.jobs.forget_received(place.registry, place.path, digests, self._machine)
+                    self._store.received_jobs.forget_blobs(place.registry, place.path, digests, self._machine)
                     return job
             absent = self._write(path, name, manifest)
             choice = Choice(absent=tuple(sorted(absent)))
@@ -95,7 +95,7 @@ class Images:
         place, size = self._destinations.of(name), self._registry.blob_size(name, digest)
         if size is not None:
             with self._lock:
-                self._store.jobs.add_received_blob(
+                self._store.received_jobs.add_blob(
                     image=name,
                     folder=str(self._registry.blobs_folder),
                     registry=place.registry,
@@ -202,7 +202,7 @@ class Images:
         has_expired, catalog = False, self._registry.catalog
         busy = {row.repository for row in catalog.uploads()}
         incomplete: dict[str, list[JobRecord]] = {}
-        for job in self._store.jobs.list_incomplete(self._machine):
+        for job in self._store.received_jobs.list_incomplete(self._machine):
             incomplete.setdefault(job.image, []).append(job)
         for name in {*incomplete, *catalog.repositories("", 1000)} - busy:
             blobs = catalog.blobs(name)

@@ -48,7 +48,7 @@ def test_the_list_has_every_job_with_its_state_and_its_buttons(page: ServedPage)
 
 
 def test_a_job_without_a_manifest_has_no_percentage(page: ServedPage) -> None:
-    page.home.store.jobs.add_received_blob(
+    page.home.store.received_jobs.add_blob(
         image="app",
         folder="x",
         registry="registry.example.com",
