@@ -25,7 +25,8 @@ from pusher.sources.engine.disk.source import StorageSource
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.oci import LayoutSource
 from pusher.sources.registry.source import RegistrySource
-from pusher.spool.spool import Spool, room_at
+from pusher.spool.disk import room_at
+from pusher.spool.spool import Spool
 from pusher.store import schema
 from pusher.store.store import Store
 from pusher.store.url import file_of, label_of, parse_url

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pusher.oci.digest import algorithm_of, digest_of_hash
 from pusher.serve.catalog import Catalog, SessionRow
 from pusher.serve.errors import ApiError
-from pusher.spool.spool import room_at
+from pusher.spool.disk import room_at
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -7,12 +7,9 @@ modification time is that of its last use.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import shutil
 import stat
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -20,12 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from pusher.config.private import make_private_folder
-from pusher.errors import (
-    DiskFull,
-    LayerMismatch,
-    PusherError,
-    home_error,
-)
+from pusher.errors import LayerMismatch
 from pusher.oci.digest import (
     ALGORITHMS,
     algorithm_of,
@@ -41,31 +33,11 @@ from pusher.spool import partial, temporary
 from pusher.spool.arrival import BlobArrival, LayerArrival
 from pusher.spool.blocks import Readable, read_blocks
 from pusher.spool.compress import Compression
+from pusher.spool.disk import SpoolDisk, revalidate
 from pusher.units import human_bytes
-
-_RESERVE: Final = 16 * 1024 * 1024
-"""Bytes of the disk that blobs leave free, or a twentieth of a small one."""
 
 _UNUSED: Final = 3600.0
 """Seconds after which an unfinished file in a shared spool is removed."""
-
-
-def room_at(folder: Path) -> int:
-    """Return the bytes that blobs may still take on the disk of an existing folder. Raises OSError.
-
-    Some file systems in user space do not know their size and return zeros: then there is no limit.
-    """
-    disk = shutil.disk_usage(folder)
-    if not disk.total:
-        return sys.maxsize
-    return disk.free - min(_RESERVE, disk.total // 20)
-
-
-def _revalidate(folder: Path) -> None:
-    """Have NFS ask its server what is in a folder: for up to a minute it also remembers that a file was not
-    there. Opening the folder does that (nfs(5), "Close-to-open cache consistency")."""
-    with suppress(OSError):
-        os.close(os.open(folder, os.O_RDONLY))
 
 
 class Spool:
@@ -79,11 +51,12 @@ class Spool:
         do not know when this machine lost power."""
         self.root = root
         self._is_shared = is_shared
+        self._disk = SpoolDisk(root, is_shared=is_shared)
         self._blobs = {algorithm: root / algorithm for algorithm in ALGORITHMS}
         self._temporary = root / "tmp"
         self._partial = root / "partial"
         self._incoming = root / "incoming"
-        with self._errors("the spool"):
+        with self._disk.translate_errors("the spool"):
             make_private_folder(root.parent)
             for folder in (root, *self._blobs.values(), self._temporary, self._partial):
                 make_private_folder(folder, closed=True)
@@ -166,7 +139,7 @@ class Spool:
     def _commit(self, file: temporary.TemporaryFile, digest: str, name: str) -> None:
         """Give a complete file its final name, unless another machine's file has it: it may be reading that
         one, and a file server forgets files that are replaced (ESTALE)."""
-        with self._errors(name):
+        with self._disk.translate_errors(name):
             if not (self._is_shared and self._find_file(digest, file.size)):
                 file.commit(self.path(digest))
 
@@ -182,22 +155,22 @@ class Spool:
 
         @contextmanager
         def guard(count: int) -> Iterator[None]:
-            with self._errors(name):
-                self._leave_room(count)
+            with self._disk.translate_errors(name):
+                self._disk.leave_room(count)
                 yield
 
         path = self._partial / hex_of(digest)
-        with self._errors(name):
+        with self._disk.translate_errors(name):
             descriptor = partial.open_locked(path, create=True)
         if descriptor is None:
             yield None
             return
         file = partial.PartialBlob(path, digest, descriptor, guard, synced=self._is_shared)
         try:
-            with self._errors(name):
+            with self._disk.translate_errors(name):
                 file.read(check_stop)
-            with self._errors(name, needs=human_bytes(size - file.size)):
-                self._leave_room(size - file.size)
+            with self._disk.translate_errors(name, needs=human_bytes(size - file.size)):
+                self._disk.leave_room(size - file.size)
             yield file
         finally:
             file.close()
@@ -214,8 +187,7 @@ class Spool:
 
     def room(self) -> int:
         """Return the bytes that blobs may still take."""
-        with self._errors("the spool"):
-            return room_at(self.root)
+        return self._disk.room()
 
     def path(self, digest: str) -> Path:
         """Return the path at which a blob is, or would be."""
@@ -228,7 +200,7 @@ class Spool:
         it is damaged.
         """
         path = self.path(digest)
-        with self._errors(f"blob {short(digest)}"), suppress(FileNotFoundError):
+        with self._disk.translate_errors(f"blob {short(digest)}"), suppress(FileNotFoundError):
             status = self._find_file(digest, size)
             if status is None:
                 return False
@@ -250,14 +222,14 @@ class Spool:
                 if size is None or status.st_size == size:
                     return status
             if not is_last:
-                _revalidate(path.parent)
+                revalidate(path.parent)
         return None
 
     def revalidate(self) -> None:
         """Have a file system that machines share ask its server which blobs and archives there are."""
         if self._is_shared:
             for folder in (*self._blobs.values(), self._incoming):
-                _revalidate(folder)
+                revalidate(folder)
 
     def now(self) -> float:
         """Return the time in seconds since the epoch, by the clock that the times of files are set by: that
@@ -273,7 +245,7 @@ class Spool:
 
     def remove(self, digest: str) -> None:
         """Remove the blob and its partial download; no error if there is none."""
-        with self._errors(f"blob {short(digest)}"):
+        with self._disk.translate_errors(f"blob {short(digest)}"):
             self.path(digest).unlink(missing_ok=True)
             partial.discard(self._partial / hex_of(digest))
 
@@ -287,7 +259,7 @@ class Spool:
             yield from self._files(folder)
 
     def _files(self, folder: Path) -> Iterator[tuple[str, int, float]]:
-        with self._errors("the spool"), os.scandir(folder) as entries:
+        with self._disk.translate_errors("the spool"), os.scandir(folder) as entries:
             for entry in entries:
                 # NFS and FUSE keep files that are removed while they are open, as .nfs... and .fuse_hidden...
                 if is_digest(digest := of_hex(entry.name)):
@@ -328,7 +300,7 @@ class Spool:
 
         Some file systems that machines share do not show the locks of the others.
         """
-        with self._errors("the spool"):
+        with self._disk.translate_errors("the spool"):
             unchanged_since = self.now() - _UNUSED if self._is_shared else None
             freed = temporary.sweep(self._temporary, unchanged_since)
             if self._incoming.exists():
@@ -348,57 +320,16 @@ class Spool:
     ) -> Iterator[tuple[temporary.TemporaryFile, Callable[[bytes | memoryview], None]]]:
         """Yield a temporary file and a ``write`` that translates errors; the source's own errors are
         unchanged."""
-        with self._errors(name, needs=needs):
+        with self._disk.translate_errors(name, needs=needs):
             context = temporary.temporary_file(self._temporary, synced=self._is_shared)
             file = context.__enter__()
         try:
 
             def write(data: bytes | memoryview) -> None:
-                with self._errors(name, file, needs):
-                    self._leave_room(len(data))
+                with self._disk.translate_errors(name, file, needs):
+                    self._disk.leave_room(len(data))
                     file.write(data)
 
             yield file, write
         finally:
             context.__exit__(None, None, None)
-
-    @contextmanager
-    def _errors(
-        self, name: str, file: temporary.TemporaryFile | None = None, needs: str | None = None
-    ) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._translate(error, name, file.size if file else 0, needs or "more") from error
-
-    def _translate(self, error: OSError, name: str, written: int, needs: str) -> PusherError:
-        setting = "PUSHER_SPOOL" if self._is_shared else "PUSHER_HOME"
-        if error.errno == errno.EDQUOT:
-            return DiskFull(
-                f"no space for {name} in {self.root}: the disk quota is used up",
-                hint=f"free some space there, have the quota raised, or move {setting} to another disk",
-            )
-        if error.errno == errno.ENOSPC:
-            return DiskFull(
-                f"no space for {name} in {self.root}: {self._describe_room(written, needs)}",
-                hint=f"free some space there, or move {setting} to a larger disk",
-            )
-        return home_error(
-            error,
-            self.root,
-            f"cannot write {name} to {self.root}: {error.strerror or error}",
-            hint=f"check the disk and the permissions of {self.root}, or set {setting} to another folder",
-        )
-
-    def _leave_room(self, size: int) -> None:
-        """Raise OSError where ``size`` bytes would fill the disk: the job store must still record uploads."""
-        if size > room_at(self.root):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _describe_room(self, written: int, needs: str) -> str:
-        """Describe the room before ``written`` bytes of the file that did not fit, which is removed."""
-        try:
-            free = max(0, room_at(self.root) + written)
-        except OSError:
-            return "the disk is full"
-        return f"{free / 1024**2:.1f} MiB are free for it, and it needs {needs}"

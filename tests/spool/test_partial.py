@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pusher.errors import DiskFull, HomeUnusable, Stopped
-from pusher.spool import spool as spool_module
+from pusher.spool import disk
 from pusher.spool.partial import PartialBlob
 from pusher.spool.spool import Spool
 from tests.support.images import random_bytes, sha256
@@ -123,10 +123,10 @@ def test_no_room_for_the_rest_is_told_before_anything_is_fetched(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(spool, DATA[:1_000_000])
-    monkeypatch.setattr(spool_module, "room_at", lambda folder: 1_999_999)
+    monkeypatch.setattr(disk, "room_at", lambda folder: 1_999_999)
     with pytest.raises(DiskFull), spool.open_partial(DIGEST, len(DATA)):
         pass
-    monkeypatch.setattr(spool_module, "room_at", lambda folder: 2_000_000)
+    monkeypatch.setattr(disk, "room_at", lambda folder: 2_000_000)
     with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pusher.errors import ExitCode
-from pusher.spool import spool as spool_module
+from pusher.spool import disk
 from pusher.store.records import JobState
 from pusher.worker import downloads
 from tests.support.fakeregistry import (
@@ -179,7 +179,7 @@ def test_a_full_disk_in_the_middle(
     def room(folder: object) -> int:
         return free[0]
 
-    monkeypatch.setattr(spool_module, "room_at", room)
+    monkeypatch.setattr(disk, "room_at", room)
     stall = StallBody(after_bytes=CHUNK + 5_000)
     path = is_layer(image, 0)
     origin.faults.add(Fault(On.GET_BLOB, stall, path=path))

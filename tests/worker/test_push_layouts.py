@@ -176,7 +176,7 @@ def test_a_blob_that_could_not_be_kept_is_exported_again(
             data[data.index(part) + len(part) // 2] ^= 1
             archive.write_bytes(data)
         else:
-            change.setattr("pusher.spool.spool.room_at", lambda _: 20_000)
+            change.setattr("pusher.spool.disk.room_at", lambda _: 20_000)
         notes: list[str] = []
         home.enqueue(NAME, f"{registry.address}/team/app:1", note=notes.append)
     assert [note.startswith("copying the image's blobs to the spool") for note in notes].count(True) == 1

@@ -17,7 +17,7 @@ from pusher.errors import (
     ReferenceMalformed,
 )
 from pusher.oci import media_types
-from pusher.spool import spool
+from pusher.spool import disk
 from pusher.store.records import JobState
 from tests.support.fakeregistry import (
     SERVERLESS,
@@ -162,7 +162,7 @@ def test_several_at_once_only_where_the_disk_has_room_for_all(
     """Each would fit alone; three halves would fill the disk, and none ever be whole."""
     image = make_image(50_000, 40_000, 30_000, compressible=0.0)
     put(origin, image)
-    monkeypatch.setattr(spool, "room_at", lambda folder: 60_000)
+    monkeypatch.setattr(disk, "room_at", lambda folder: 60_000)
     layers = {layer.digest for layer in image.layers}
     slow = Answer(503, {"Retry-After": "0"})
     origin.faults.add(*(Fault(On.GET_BLOB, slow, path=digest) for digest in layers))
