@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +28,7 @@ from pusher.cli.image_list import (
 )
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.options import worker_options
+from pusher.cli.output import print_notice
 from pusher.cli.password import login_options, with_password
 from pusher.cli.queueing import label_option, read_queueing, supersede_option, window_option
 from pusher.cli.settings import read_settings
@@ -82,12 +84,18 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     is_piped = any(is_stream(request.image) for request in requests)
     if not is_piped:
         settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
-    _connect_early(requests, settings)  # what is imported before this delays the first request
+    early = _early_registries(requests, settings)
+    _connect_early(early, settings)  # what is imported before this delays the first request
     if flags["dry_run"]:
         return dry_run(settings, requests, image_arguments, flags, "push", is_json=output.is_json)
+    from pusher.worker.registries import Registries
     from pusher.worker.result import RunResult
 
-    with open_store(settings) as store, receive_images(requests, store, settings) as requests:
+    with (
+        closing(Registries(None, settings, print_notice)) as registries,
+        open_store(settings) as store,
+        receive_images(requests, store, settings) as requests,
+    ):
         if is_piped:  # its name is known only after reading it
             settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
         found = find_images(
@@ -99,9 +107,12 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
             all_tags=flags["all_tags"],
             keep_going=flags["keep_going"],
         )
+        if found.images:
+            for registry in early:
+                registries.ask_early(registry)
         jobs = found.record(store, queueing)
         ids = [job.id for job in jobs]
-        result = work(store, settings, progress, only=ids) if jobs else RunResult()
+        result = work(store, settings, progress, only=ids, registries=registries) if jobs else RunResult()
         output.print_jobs(store, result.jobs)
     single = len(jobs) == 1 == len(requests)
     code = report_result(result, progress, single=single, pushed=len(jobs), found=found)
@@ -110,20 +121,24 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     return code
 
 
-def _connect_early(requests: Sequence[ImageRequest], settings: Settings) -> None:
-    """Begin to connect to the registry that images are read from and to the one that they go to, if it is
-    one for all images."""
-    from pusher.registry.http.early_connection import connect_early
-    from pusher.registry.http.happy_eyeballs import discard_early
-
+def _early_registries(requests: Sequence[ImageRequest], settings: Settings) -> set[str]:
+    """Return the registry that images are read from and the one that they go to, if it is one for all."""
     try:
         places = [source_registries(requests, keep_going=False)]
         if all(request.to for request in requests):  # an image's own name may take a look into a file
             places.append(destination_registries(requests, settings))
     except PusherError:  # reported with its image, or its line of the list
-        return
+        return set()
+    return {each for registries in places if len(registries) == 1 for each in registries}
+
+
+def _connect_early(registries: Collection[str], settings: Settings) -> None:
+    """Begin to connect to the registries."""
+    from pusher.registry.http.early_connection import connect_early
+    from pusher.registry.http.happy_eyeballs import discard_early
+
     click.get_current_context().call_on_close(discard_early)
-    for registry in {each for registries in places if len(registries) == 1 for each in registries}:
+    for registry in registries:
         site = settings.at(registry)
         connect_early(registry, site.timeouts.connect, plain_http=site.plain_http)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
     from pusher.worker.job_holds import JobHold
+    from pusher.worker.registries import Registries
     from pusher.worker.result import RunResult
 
 _MAX_REPORTED: Final = 10
@@ -45,9 +46,11 @@ def work(
     wait: bool = False,
     only: Collection[int] | None = None,
     watch: Callable[[Progress], Progress] = lambda progress: progress,
+    registries: Registries | None = None,
 ) -> RunResult:
-    """Push the queue, or ``only`` these jobs, and show the progress by ``mode``; ``forever`` and ``wait`` are
-    those of ``worker.run``. ``watch`` wraps the progress between the worker and the display."""
+    """Push the queue, or ``only`` these jobs, and show the progress by ``mode``; ``forever``, ``wait`` and
+    ``registries`` are those of ``worker.run``. ``watch`` wraps the progress between the worker and the
+    display."""
     from pusher.progress.display import Display, choose_mode
     from pusher.worker.run import run
 
@@ -61,7 +64,16 @@ def work(
     ):
         leave = partial(_leave, display)
         progress = watch(display.progress)
-        return run(store, settings, progress, forever=forever, wait=wait, only=only, leave=leave)
+        return run(
+            store,
+            settings,
+            progress,
+            forever=forever,
+            wait=wait,
+            only=only,
+            leave=leave,
+            registries=registries,
+        )
 
 
 def _leave(display: Display) -> None:

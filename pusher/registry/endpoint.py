@@ -43,6 +43,12 @@ _WRITES: Final = frozenset({"POST", "PATCH", "PUT"})
 CHECKING: Final = "checking its API"
 
 
+def possible_bases(registry: str, *, plain_http: bool) -> list[str]:
+    """Return what the URLs of a registry may begin with, in the order in which they are tried."""
+    schemes = api_schemes(registry, plain_http=plain_http)
+    return [f"{scheme}://{api_host(registry)}/v2/" for scheme in schemes]
+
+
 @dataclass(frozen=True)
 class _Request:
     """A request before redirects; ``url`` is the first one, ``doing`` its purpose for messages."""
@@ -112,7 +118,7 @@ class RegistryEndpoint:
         """Open a second connection in the background, if the registry was not asked for anything yet: what
         follows the first response is sent side by side."""
         if self._base is None:
-            self._transport.connect_ahead(self._possible_bases()[0])
+            self._transport.connect_ahead(possible_bases(self.registry, plain_http=self._plain_http)[0])
 
     @property
     def requires_login(self) -> bool:
@@ -150,13 +156,8 @@ class RegistryEndpoint:
                 self._base = self._probe()
             return self._base
 
-    def _possible_bases(self) -> list[str]:
-        host = api_host(self.registry)
-        schemes = api_schemes(self.registry, plain_http=self._plain_http)
-        return [f"{scheme}://{host}/v2/" for scheme in schemes]
-
     def _probe(self) -> str:
-        bases = self._possible_bases()
+        bases = possible_bases(self.registry, plain_http=self._plain_http)
         broken: ConnectionBroken | None = None
         for base in bases:
             try:

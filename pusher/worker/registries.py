@@ -15,6 +15,7 @@ from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential, find_credential
 from pusher.registry.auth.credentials.headers import read_http_headers
 from pusher.registry.client import RegistryClient
+from pusher.registry.endpoint import possible_bases
 from pusher.registry.http.tls import Trust
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.store.store import Store
@@ -42,27 +43,49 @@ class Registries:
         store: Store | None,
         settings: Settings,
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
-        limit: Callable[[], float | None] = lambda: None,
-        held_back: Callable[[], bool] = lambda: False,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Without a store, start with no facts about links; ``note`` is called with registries' warnings,
-        ``limit`` and ``held_back`` are those of LinkEstimates, ``sleep`` is that of RequestRate."""
-        self.links = LinkEstimates(store, limit, held_back)
+        """Without a store, start with no facts about links; ``note`` is called with registries' warnings."""
+        self.links = LinkEstimates(store)
         self._store = store
         self._settings = settings
         self._note = note
-        self._sleep = sleep
+        self._sleep: Callable[[float], None] = time.sleep
+        self._is_closed = False
         self._lock = threading.Lock()
         self._registry_locks: dict[str, threading.Lock] = {}  # one a registry
-        self.stalls = StallNotices(note)
-        self.troubles = RegistryTroubles(self.stalls, settings.retry.job_offline, note=note)
+        self.stalls = StallNotices(self._print)
+        self.troubles = RegistryTroubles(self.stalls, settings.retry.job_offline, note=self._print)
         self._transport = OutageEndingTransport(
             self.troubles, self.stalls, settings.timeouts, trust=self.trust_for, connections=_CONNECTIONS
         )
         self._reported: set[str] = set()
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._clients: dict[tuple[str, Credential | None], RegistryClient] = {}
+
+    def begin_run(
+        self,
+        store: Store,
+        note: Callable[[str], None],
+        limit: Callable[[], float | None],
+        held_back: Callable[[], bool],
+        sleep: Callable[[float], None],
+    ) -> None:
+        """Use these from now on; what was asked before need not be asked again. ``limit`` and ``held_back``
+        are those of LinkEstimates, ``sleep`` is that of RequestRate."""
+        self._store, self._note, self._sleep = store, note, sleep
+        self.links = LinkEstimates(store, limit, held_back)
+
+    def _print(self, text: str) -> None:
+        self._note(text)
+
+    def _wait(self, seconds: float) -> None:
+        self._sleep(seconds)
+
+    def ask_early(self, registry: str) -> None:
+        """Begin to ask a registry for its API, without a login: the first who needs it has the response
+        sooner."""
+        base = possible_bases(registry, plain_http=self._settings.at(registry).plain_http)[0]
+        self._transport.send_early(base, self.headers)
 
     def get(self, registry: str, repository: str) -> RegistryConnection:
         """Return the connection to ``registry`` for ``repository``.
@@ -137,10 +160,10 @@ class Registries:
             ),
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
-            on_warning=self._note,
+            on_warning=self._print,
             known=self._store is not None and self._store.uploads.has_any_at(registry),
             policy=self._settings.retry,
-            sleep=self._sleep,
+            sleep=self._wait,
         )
 
     def _renew(self, registry: str, repository: str, rejected: Credential | None) -> Credential | None:
@@ -196,6 +219,9 @@ class Registries:
 
     def close(self) -> None:
         """Close idle connections and store the facts about the links."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._store is not None:  # `pusher login` reports it itself
             self._report_unused_logins()
         self._transport.close()

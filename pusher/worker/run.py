@@ -36,6 +36,7 @@ def run(
     wait: bool = False,
     only: Collection[int] | None = None,
     leave: Callable[[], None] = lambda: None,
+    registries: Registries | None = None,
 ) -> RunResult:
     """Push the jobs of the queue, or those in ``only``, until none is runnable, or forever.
 
@@ -43,7 +44,8 @@ def run(
 
     The first Ctrl-C, SIGTERM or SIGHUP finishes the chunks in flight, the next calls ``leave`` (to put the
     terminal in order) and ends the process, unless that costs bytes: then it says so, and the third does.
-    Waits for an unavailable job store, without limit with ``forever``. Raises StoreError, HomeUnusable.
+    Waits for an unavailable job store, without limit with ``forever``. ``registries``: those in which the
+    images were found; they are closed at the end. Raises StoreError, HomeUnusable.
     """
     tune_malloc()
     control, activity = Control(), Activity()
@@ -62,9 +64,8 @@ def run(
     spool.sweep()
     limits = QueueLimits(settings, progress.note)
     limiter = limits.limiter
-    registries = Registries(
-        store, settings, progress.note, limiter.rate, limiter.is_held_back, sleep=control.wait
-    )
+    registries = registries or Registries(store, settings)
+    registries.begin_run(store, progress.note, limiter.rate, limiter.is_held_back, control.wait)
     worker = Worker(identity, settings, store, spool, registries, progress, activity)
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
     with identity:

@@ -18,6 +18,7 @@ from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, On
 from tests.support.home import pushed
 from tests.support.images import Image, make_image, write_archive
 from tests.support.layouts import Layout
+from tests.support.waiting import wait_until
 from tests.worker.origin import put
 
 
@@ -66,6 +67,25 @@ def test_push_several(pusher: Pusher, registry: FakeRegistry, images: dict[str, 
     for name, image in images.items():
         pushed(registry, f"team/{name}", "1.2", image)
     assert result.err.splitlines()[-1] == "Jobs: 2 pushed."
+
+
+def test_the_registry_is_asked_while_the_job_is_recorded(
+    pusher: Pusher, registry: FakeRegistry, images: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Jobs.add
+
+    def add_later(jobs: Jobs, new: NewJob) -> JobRecord:
+        wait_until(lambda: [record.kind for record in registry.log] == [On.PING])
+        return add(jobs, new)
+
+    monkeypatch.setattr(Jobs, "add", add_later)
+    assert pusher("push", "api.tar", "--to", f"{registry.address}/api:1").code == 0
+    assert [record.kind for record in registry.log].count(On.PING) == 1
+
+
+def test_no_registry_is_asked_for_an_image_that_is_not_there(pusher: Pusher, registry: FakeRegistry) -> None:
+    assert pusher("push", "./none.tar", "--to", f"{registry.address}/api:1").code == 7
+    assert registry.log == []
 
 
 def test_enqueue_several(pusher: Pusher, images: dict[str, Image]) -> None:

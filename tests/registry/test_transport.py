@@ -15,6 +15,7 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import ConnectionBroken, NotARegistry, RegistryStalled, RegistryUnreachable
+from pusher.registry.http import early_requests
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.http.transport import ANSWER_LIMIT, Transport
@@ -32,6 +33,7 @@ from tests.support.fakeregistry import (
 )
 from tests.support.fakeregistry import Answer as Scripted
 from tests.support.fakeregistry.wire import Reply
+from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 LONG = 60.0
@@ -288,6 +290,46 @@ def test_what_refuses_a_connection_ahead_is_reported_by_the_request(transport: T
         join_connecting()
         with pytest.raises(RegistryUnreachable):
             transport.send("GET", url)
+
+
+def test_a_request_that_was_sent_early_is_not_sent_again(
+    registry: FakeRegistry, transport: Transport
+) -> None:
+    url, headers = f"{registry.url}/v2/", {"X-Team": "a"}
+    transport.send_early(url, headers)
+    wait_until(lambda: len(registry.log) == 1)
+    assert transport.send("GET", url, headers=headers).ok
+    assert transport.response_seconds(registry.address) is not None
+    assert len(registry.log) == 1
+    assert transport.send("GET", url, headers=headers).ok, "it serves one"
+    assert len(registry.log) == 2
+
+
+def test_another_request_than_the_early_one_is_sent(registry: FakeRegistry, transport: Transport) -> None:
+    url = f"{registry.url}/v2/"
+    for early, ours in (({}, {"Authorization": "Basic x"}), ({"X-Team": "a"}, {})):
+        transport.send_early(url, early)
+        transport.send("GET", url, headers=ours)
+    transport.send_early(url, {})
+    transport.send("HEAD", url)
+    wait_until(lambda: len(registry.log) == 6)
+
+
+def test_an_early_request_that_failed_fails_for_who_needs_it(transport: Transport) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}/v2/"
+    transport.send_early(url, {})
+    with pytest.raises(RegistryUnreachable):
+        transport.send("GET", url)
+
+
+def test_an_old_response_to_an_early_request_is_not_used(
+    registry: FakeRegistry, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(early_requests, "_MAX_AGE", -1.0)
+    transport.send_early(f"{registry.url}/v2/", {})
+    assert transport.send("GET", f"{registry.url}/v2/").ok
+    assert len(registry.log) == 2
 
 
 class Kept:

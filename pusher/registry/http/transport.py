@@ -32,6 +32,7 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blocks, Body
 from pusher.registry.http.connections import TimedSession
 from pusher.registry.http.decoding import check_headers, decode_body
+from pusher.registry.http.early_requests import EarlyRequests
 from pusher.registry.http.network_errors import explain, proxy_login_error, root_cause, tls_refusal
 from pusher.registry.http.proxies import Proxy, proxy_for
 from pusher.registry.http.redaction import host_of, redact, redact_headers
@@ -87,6 +88,7 @@ class Transport:
         self._quickest: dict[str, float] = {}
         self._round_trips: dict[str, float] = {}
         self._responded = threading.Condition()
+        self._early = EarlyRequests()
         self._session = TimedSession(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
@@ -121,6 +123,26 @@ class Transport:
         ProxyFailed, ProxyUnusable, NotARegistry, and RegistryRefused for an invalid answer; any status is an
         Answer.
         """
+        if (answer := self._early.take(method, url, headers or {})) is not None:
+            return answer
+        return self._send_now(method, url, headers, body, answer_timeout, receiver, limit, sent_by)
+
+    def send_early(self, url: str, headers: Mapping[str, str]) -> None:
+        """Send a GET in the background. The first ``send`` of the same returns its answer or raises its
+        error, unless that is old by then."""
+        self._early.begin(url, headers, lambda: self._send_now("GET", url, headers))
+
+    def _send_now(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: Body | bytes | None = None,
+        answer_timeout: float | None = None,
+        receiver: Receiver | None = None,
+        limit: int = ANSWER_LIMIT,
+        sent_by: str = "",
+    ) -> Answer:
         check_headers(headers or {})
         began = time.monotonic()
         if _LOG.isEnabledFor(logging.DEBUG):
