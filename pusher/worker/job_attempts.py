@@ -40,6 +40,7 @@ from pusher.worker.machine import check_shared_spool
 from pusher.worker.name_lookup import UnresolvedNames
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.received_blobs import ReceivedBlobs
+from pusher.worker.registry_troubles import is_registry_away
 
 _LOG = logging.getLogger(__name__)
 _USER_ERRORS: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
@@ -78,6 +79,8 @@ class JobAttempts:
         self._names.keeps_waiting = not one_job
         self._failures: dict[int, int] = {}
         self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that cannot be set
+        self._offline_jobs: dict[int, str] = {}  # the registries that paused jobs wait for
+        self._resumed_early: set[int] = set()
         self._offline_since: float | None = None
         self.put_off: set[int] = set()
         """Jobs that wait until the user acts."""
@@ -94,6 +97,20 @@ class JobAttempts:
     def forget_pause(self, job: JobRecord) -> None:
         """Forget the pause of a job that was claimed."""
         self._pauses.pop(job.id, None)
+        self._offline_jobs.pop(job.id, None)
+
+    def end_pauses(self, registry: str) -> bool:
+        """Make the jobs due that wait for a registry, which has responded; return whether there are any.
+
+        Each only once until it makes progress: it may wait for another host, such as the storage that the
+        registry redirects to.
+        """
+        waiting = [job_id for job_id, name in list(self._offline_jobs.items()) if name == registry]
+        for job_id in waiting:
+            self._offline_jobs.pop(job_id, None)
+            self._resumed_early.add(job_id)
+            self._pauses[job_id] = elapsed()
+        return bool(waiting)
 
     def retry_now(self, only: Collection[int] | None) -> None:
         """Queue the jobs that wait for the user, e.g. for disk space: a run has started or a job freed
@@ -184,6 +201,7 @@ class JobAttempts:
         progress = self._bytes_done(job) > done_before
         if progress:
             self._failures[job.id] = 0
+            self._resumed_early.discard(job.id)
         failures = self._failures.get(job.id, 0)
         self._failures[job.id] = failures + 1
         # it cannot be claimed before the older job has set the tag
@@ -191,6 +209,8 @@ class JobAttempts:
         if error.retry is Retry.LATER:
             self.put_off.add(job.id)
         self._pauses[job.id] = elapsed() + pause
+        if is_registry_away(error) and job.id not in self._resumed_early:
+            self._offline_jobs[job.id] = job.registry
         self._store.jobs.release(
             job,
             state=JobState.WAITING,

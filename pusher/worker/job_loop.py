@@ -67,6 +67,7 @@ class JobLoop:
         self._sender = BlobSender(worker, self._pool, limits.limiter, limits.turns)
         self._blob_waits = BlobWaitReports(worker.progress)
         self._wakeups = Wakeups(worker.store, worker.settings.retry, self._on_change)
+        worker.registries.troubles.on_return = self._resume_jobs
         self._changed = threading.Condition()
         self._active: dict[int, tuple[JobRecord, Control]] = {}
         self._threads: list[threading.Thread] = []
@@ -218,6 +219,11 @@ class JobLoop:
         if job is not None:
             with contextlib.suppress(StoreError, DiskFull):  # the heartbeat checks it again
                 _check_lease(self._store.direct(), job, control)
+
+    def _resume_jobs(self, registry: str) -> None:
+        """Claim the jobs that wait for a registry, which has responded."""
+        if self._attempts.end_pauses(registry):
+            self._on_change(None)
 
     def follow_parallel(self) -> None:
         """Send as many blobs at a time as the queue's settings say now."""

@@ -53,6 +53,7 @@ class RegistryTroubles:
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     ) -> None:
         self._stalls = stalls
+        stalls.is_reported_away = self._is_reported_away
         self._last_for = last_for
         self._clock = clock
         self._note = note
@@ -60,11 +61,13 @@ class RegistryTroubles:
         self._failed_at: dict[str, float] = {}
         self._outages: dict[str, _Outage] = {}
         self._silent_jobs: set[tuple[int, int]] = set()
+        self.on_return: Callable[[str], None] = lambda registry: None  # noqa: ARG005
+        """Called with a registry that could not be reached once it has responded."""
 
     def record_failure(self, registry: str, error: PusherError, pause: float = 0.0) -> None:
         """Record how an attempt at a job failed: the registry was there, or not. It is tried again after
         ``pause`` seconds."""
-        is_away = _is_away(error)
+        is_away = is_registry_away(error)
         with self._lock:
             if is_away or isinstance(error, RegistryStalled):
                 self._failed_at[registry] = self._clock()
@@ -78,7 +81,7 @@ class RegistryTroubles:
     ) -> None:
         """Record that a request is tried again after ``pause`` seconds; ``is_reported``: the user has read
         that the registry cannot be reached."""
-        if not _is_away(error):
+        if not is_registry_away(error):
             return
         with self._lock:
             now = self._clock()
@@ -94,9 +97,18 @@ class RegistryTroubles:
             return
         with self._lock:
             outage = self._outages.pop(registry, None)
-            seconds = self._clock() - outage.since if outage else 0.0
-        if outage is not None and outage.is_reported:
+            if outage is None:
+                return
+            self._failed_at.pop(registry, None)
+            seconds = self._clock() - outage.since
+        if outage.is_reported:
             self._note(f"{registry} is back after {human_seconds(seconds)}; continuing")
+        self.on_return(registry)
+
+    def _is_reported_away(self, host: str) -> bool:
+        with self._lock:
+            outage = self._outages.get(canonical_registry(host))
+            return outage is not None and outage.is_reported
 
     def report_outages(self) -> None:
         """Report at intervals the registries that cannot be reached, and when they are tried next; forget
@@ -189,5 +201,6 @@ class OutageEndingTransport(StallReportingTransport):
         return answer
 
 
-def _is_away(error: PusherError) -> bool:
+def is_registry_away(error: PusherError) -> bool:
+    """Return whether an attempt at a job failed because a registry cannot be reached."""
     return error.retry is Retry.OFFLINE and not isinstance(error, SourceError)

@@ -52,6 +52,8 @@ class StallNotices:
         """Seconds for which no request to a host was answered, as of the last report, where they are many."""
         self._silent_since: dict[str, float] = {}  # the hosts that have to respond before they are not silent
         self._next_notices: dict[str, float] = {}  # seconds after which each is reported next
+        self.is_reported_away: Callable[[str], bool] = lambda name: False  # noqa: ARG005
+        """Whether another notice says that a host cannot be reached, and one that it is back."""
 
     @contextmanager
     def wait_for(self, name: str, moved: Callable[[], int] = lambda: 0) -> Iterator[None]:
@@ -86,7 +88,7 @@ class StallNotices:
             if was_silent:
                 self._next_notices.pop(name, None)
                 self.silent = {other: silent for other, silent in self.silent.items() if other != name}
-        if was_silent:
+        if was_silent and not self.is_reported_away(name):
             self._note(f"{name} responds again")
 
     def report(self) -> int:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pusher.errors import RegistryBusy, RegistryStalled, RegistryUnreachable
+from pusher.errors import ExitCode, RegistryBusy, RegistryStalled, RegistryUnreachable
+from pusher.store.records import JobState
 from pusher.worker.control import Control
 from pusher.worker.registry_troubles import RegistryTroubles
 from pusher.worker.stall_notices import StallNotices
-from tests.support.fakeregistry import FakeRegistry
-from tests.support.home import Home
+from tests.support.fakeregistry import Answer, FakeRegistry, Fault, On
+from tests.support.home import Background, Home
+from tests.support.images import make_image, write_archive
 from tests.support.quick import QUICK
+from tests.support.waiting import wait_until
 
 
 class Clock:
@@ -101,6 +104,59 @@ def test_a_registry_that_is_away_is_reported_at_intervals_until_it_responds() ->
     troubles.report_outages()
     troubles.record_response("c.example")
     assert len(said) == 3, "no job has tried it for long"
+
+
+def test_the_jobs_that_wait_for_a_registry_start_once_it_has_responded(
+    home: Home, registry: FakeRegistry, archive: Path
+) -> None:
+    """A new job shows that it is back, an hour before their next try."""
+    registry.stop()
+    waiting = [home.enqueue(archive, f"{registry.address}/app{number}:1") for number in range(2)]
+    worker = Background(home, parallel=1, retry=replace(QUICK, job_first=3600, job_offline=3600))
+    home.progress.wait_for("job_ended", 2)
+    registry.start()
+    new = home.enqueue(archive, f"{registry.address}/new:1")
+    assert worker.join().exit_code == ExitCode.DONE
+    assert [home.state(job.id) for job in (*waiting, new)] == ["succeeded"] * 3
+    notes = [note for (note,) in home.progress.of("note") if registry.address in note]
+    assert sum("is back after" in note for note in notes) == 1
+
+
+def test_a_job_is_resumed_early_once_until_it_makes_progress(
+    home: Home, registry: FakeRegistry, archive: Path, tmp_path: Path
+) -> None:
+    """What it cannot reach is the storage behind the registry, which itself responds."""
+    with FakeRegistry() as gone:
+        storage = f"http://{gone.address}/storage"
+    moved = Answer(307, {"Location": storage})
+    registry.faults.add(Fault(On.CLOSE, moved, times=None, path="/away/"))
+    away = home.enqueue(archive, f"{registry.address}/away/app:1")
+    worker = Background(home, parallel=2, retry=replace(QUICK, job_first=3600, job_offline=3600))
+    home.progress.wait_for("job_ended")
+    for number in range(5):
+        other = write_archive(tmp_path / f"{number}.tar", make_image(300 + number))
+        home.enqueue(other, f"{registry.address}/app{number}:1")
+        wait_until(lambda: home.store.jobs.counts().get(JobState.SUCCEEDED) == number + 1)  # noqa: B023
+    home.store.jobs.cancel(away.id)
+    worker.join()
+    assert len([job for job, *_ in home.progress.of("job_started") if job == away.id]) <= 3
+
+
+def test_an_outage_that_is_reported_ends_with_one_line() -> None:
+    clock, said = Clock(), list[str]()
+    stalls = StallNotices(said.append, clock)
+    troubles = RegistryTroubles(stalls, 30, clock, said.append)
+    for is_reported in (True, False):
+        with stalls.wait_for("a.example"):
+            clock.now += 20
+            stalls.report()
+        troubles.record_pause("a.example", RegistryUnreachable("no route"), 8, is_reported=is_reported)
+        said.clear()
+        stalls.record_response("a.example")
+        troubles.record_response("a.example")
+        assert said == [
+            "a.example is back after 0s; continuing" if is_reported else "a.example responds again"
+        ]
 
 
 def test_every_job_for_a_registry_that_is_away_says_so(home: Home, archive: Path) -> None:
