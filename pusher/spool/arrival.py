@@ -132,17 +132,23 @@ class LayerArrival:
         that is known."""
         with self._changed:
             self._expected, self._seconds_left = size, seconds
+            self._changed.notify_all()
 
     def forecast(self) -> tuple[float, float]:
-        """Return the size and the seconds that were recorded by ``expect``."""
+        """Return the size and the seconds that were recorded by ``expect``, once there are any."""
         with self._changed:
+            self._wait_for_forecast()
             return self._expected, self._seconds_left
 
     def promise(self, end: int) -> PromisedBytes | None:
         """Return the first ``end`` bytes, to be sent as they come; None if the blob may turn out smaller."""
         with self._changed:
+            self._wait_for_forecast()
             is_certain = not (self._complete or self._failed) and self._expected >= end
             return PromisedBytes(self, end) if is_certain else None
+
+    def _wait_for_forecast(self) -> None:
+        self._changed.wait_for(lambda: self._expected or self._complete or self._failed, _STARVED)
 
     @property
     def is_owed(self) -> bool:

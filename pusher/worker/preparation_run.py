@@ -193,6 +193,8 @@ class PreparationRun:
         early = self._early_start(piece, how)
         self._arrival = None if early is None else early.unfinished.arrival
         try:
+            if early is not None:
+                early.start_if_surely_large()
             spooled = self._spool.write_layer(
                 stream,
                 how=how,

@@ -23,6 +23,8 @@ from pusher.spool.compress import Compression
 from pusher.store.records import UploadRecord
 
 _BLOCK: Final = 1024 * 1024
+_SURELY_LARGE: Final = 5
+"""How many times a layer is as large as its blob, at most as a rule: real files shrink to a third."""
 _CAUTION: Final = 0.7
 """What is left of a layer becomes at least this part of what its beginning lets expect."""
 _END_SECONDS: Final = 10.0
@@ -106,7 +108,10 @@ class UnfinishedBlob:
 
 @dataclass
 class EarlyStart:
-    """Starts to send a layer's blob as soon as it is clear that it will have at least ``least`` bytes."""
+    """Starts to send a layer's blob as soon as it is clear that it will have at least ``least`` bytes.
+
+    If it turns out smaller, the session that was opened for it is used all the same.
+    """
 
     unfinished: UnfinishedBlob
     layer_size: int
@@ -114,6 +119,11 @@ class EarlyStart:
     send: Callable[[UnfinishedBlob], None]
     begun_at: float = field(default_factory=time.monotonic)
     _started: bool = False
+
+    def start_if_surely_large(self) -> None:
+        """Start before the layer is read if its size alone shows that: the session is opened meanwhile."""
+        if self.layer_size >= _SURELY_LARGE * self.least:
+            self._start()
 
     def start_if_large(self, done: int) -> None:
         """Start if the first ``done`` bytes of the layer show that; what they become may not be all written
@@ -125,8 +135,11 @@ class EarlyStart:
         if self._started or done == self.layer_size:
             return
         if _CAUTION * total >= self.least:
-            self._started = True
-            self.send(self.unfinished)
+            self._start()
+
+    def _start(self) -> None:
+        self._started = True
+        self.send(self.unfinished)
 
 
 def is_prefix(blob: BlobFile, upload: UploadRecord, session: Session, check_stop: Callable[[], None]) -> bool:

@@ -161,7 +161,23 @@ def test_a_failed_compressor_leaves_nothing_to_send(layer: LayerArrival, tmp_pat
         layer.prefix_digest(1)
 
 
+def test_what_will_come_is_asked_before_it_is_known(layer: LayerArrival) -> None:
+    """It is said once something is compressed, or nothing more comes."""
+    with ThreadPoolExecutor() as threads:
+        promise, forecast = threads.submit(layer.promise, 70_000), threads.submit(layer.forecast)
+        layer.expect(0.0, 0.0)
+        layer.expect(80_000, 2.0)
+        assert promise.result() is not None
+        assert forecast.result() == (80_000, 2.0)
+    empty = LayerArrival()
+    with ThreadPoolExecutor() as threads:
+        promise = threads.submit(empty.promise, 70_000)
+        empty.fail()
+        assert promise.result() is None
+
+
 def test_what_is_not_certain_to_come_is_not_promised(layer: LayerArrival) -> None:
+    layer.expect(60_000)
     assert layer.promise(70_000) is None
     layer.expect(70_000)
     assert layer.promise(70_001) is None

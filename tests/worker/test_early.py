@@ -134,6 +134,35 @@ def test_it_is_sent_before_its_end_is_read(
         home.assert_clean()
 
 
+def test_the_session_of_a_surely_large_layer_is_opened_before_it_is_read(
+    home: Home, registry: FakeRegistry, source: SlowSource, tmp_path: Path
+) -> None:
+    image = make_image(100_000, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    both = 2  # the config's, too
+    source.hold_at(1, lambda: registry.wait_for(lambda r: len(r.requests(On.OPEN)) == both))
+    home.enqueue(archive, f"{registry.address}/app:1")
+    assert home.run(chunk_size=20_000).exit_code == ExitCode.DONE
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
+    assert registry.sessions == {}
+
+
+@pytest.mark.parametrize("rules", [SERVERLESS.scaled(min=1_000), DISTRIBUTION_2, DISTRIBUTION_3])
+def test_one_that_shrinks_more_than_was_expected_takes_one_session(
+    rules: Rules, home: Home, tmp_path: Path
+) -> None:
+    image = Image((Layer(tar_of([("zeros", bytes(500_000))])),))
+    archive = write_archive(tmp_path / "app.tar", image)
+    with FakeRegistry(rules) as registry:
+        home.push(archive, f"{registry.address}/app:1")
+        pushed(registry, "app", "1", image)
+        assert registry.body_bytes_received() == blob_bytes(registry, "app")
+        assert len(registry.requests(On.OPEN)) == 2, "one is the config's"
+        assert registry.sessions == {}
+    home.assert_clean()
+
+
 @pytest.mark.parametrize("shape", UNCOMPRESSED)
 def test_so_is_one_that_an_engine_saves(
     shape: Shape,
