@@ -13,7 +13,7 @@ import pytest
 
 from tests.crash.launcher import HELD_BLOCK
 from tests.support.databases import PostgresServer, postgres
-from tests.support.fakeregistry import SERVERLESS, FakeRegistry
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home
 from tests.support.images import Image, make_image, write_archive
 from tests.support.waiting import PATIENCE
@@ -107,6 +107,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def registry() -> Iterator[FakeRegistry]:
     with FakeRegistry(SERVERLESS.scaled(min=1_000, max=CHUNK)) as registry:
         yield registry
+
+
+@pytest.fixture
+def stall(registry: FakeRegistry) -> Iterator[Stall]:
+    """The second chunk stands still half-way."""
+    stall = Stall(after_bytes=CHUNK // 2)
+    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+    yield stall
+    stall.release()
 
 
 @pytest.fixture(params=["sqlite"])

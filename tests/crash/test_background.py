@@ -49,19 +49,6 @@ def log(place: Path) -> str:
     return (place / "worker.log").read_text()
 
 
-@pytest.fixture
-def stall(registry: FakeRegistry) -> Iterator[Stall]:
-    """The second chunk stands still half-way."""
-    stall = Stall(after_bytes=CHUNK // 2)
-    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
-    yield stall
-    stall.release()
-
-
-def wait_for_chunk(registry: FakeRegistry) -> None:
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
-
-
 def test_it_pushes_what_is_queued_and_ends(
     home: Home, place: Path, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path
 ) -> None:
@@ -120,7 +107,7 @@ def test_stop_waits_for_the_chunk(
 ) -> None:
     job = home.enqueue(archive, f"{registry.address}/app:1")
     detached(pusher, "--forever", *SMALL_CHUNKS)
-    wait_for_chunk(registry)
+    registry.wait_for_fault(On.CHUNK)
     stopping = pusher.start("stop")
     wait_until(lambda: "received SIGTERM" in log(place))
     with pytest.raises(subprocess.TimeoutExpired):
@@ -141,7 +128,7 @@ def test_stop_now_does_not_wait(
 ) -> None:
     home.enqueue(archive, f"{registry.address}/app:1")
     detached(pusher, "--forever", *SMALL_CHUNKS)
-    wait_for_chunk(registry)
+    registry.wait_for_fault(On.CHUNK)
     done = run(pusher, "stop", "--now")
     assert done.returncode == 0
     assert "has stopped" in done.stderr
@@ -207,7 +194,7 @@ def test_it_outlives_its_terminal(
         os.environ.update(PUSHER_HOME=str(place), PYTHONPATH=str(ROOT))
         command = [sys.executable, "-m", "pusher", "run", "--detach", *SMALL_CHUNKS]
         os.execv("/bin/sh", ["/bin/sh", "-c", '"$@"; exec cat', "sh", *command])
-    wait_for_chunk(registry)
+    registry.wait_for_fault(On.CHUNK)
     worker = find_background_worker(place)
     assert worker is not None
     assert os.getsid(worker.pid) == worker.pid
@@ -270,7 +257,7 @@ def test_the_password_is_in_no_list_of_processes(
             timeout=PATIENCE,
             check=True,
         )
-        wait_for_chunk(registry)
+        registry.wait_for_fault(On.CHUNK)
         process = Path("/proc") / started.stdout.strip()
         for name in ("cmdline", "environ"):
             assert b"s3cret-word" not in (process / name).read_bytes()

@@ -68,7 +68,7 @@ def test_a_clock_that_is_set_by_days_loses_no_job_and_hurries_none(
     sent = home.enqueue(archive, f"{registry.address}/app:1")
     worker = ("run", "--forever", "--chunk-size", str(CHUNK), "--parallel", "3")
     pusher.start(*worker, program="tests.crash.under_faketime")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests()))
+    registry.wait_for_fault()
     with FakeRegistry() as later:
         later.stop()
         began = time.monotonic()

@@ -111,7 +111,7 @@ def stalled(host: Host, registry: FakeRegistry, chunk: int) -> Iterator[subproce
     registry.faults.add(Fault(On.CHUNK, stall, nth=chunk))
     worker = host.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
     try:
-        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+        registry.wait_for_fault(On.CHUNK)
         yield worker
     finally:
         worker.kill()

@@ -38,7 +38,7 @@ def test_a_dead_worker_is_seen_at_once_by_a_living_one(
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     first = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     heir = pusher.start("run", "--forever", "--chunk-size", str(CHUNK), "--parallel", "1")
     first.kill()
     assert ended(first).returncode == -9

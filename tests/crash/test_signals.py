@@ -22,18 +22,9 @@ from tests.support.waiting import PATIENCE, wait_until
 STOPPING = "stopping after the chunks in flight"
 
 
-@pytest.fixture
-def stall(registry: FakeRegistry) -> Iterator[Stall]:
-    """The second chunk stands still half-way."""
-    stall = Stall(after_bytes=CHUNK // 2)
-    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
-    yield stall
-    stall.release()
-
-
 def _in_the_middle_of_a_chunk(pusher: Pusher, registry: FakeRegistry, *command: str) -> subprocess.Popen[str]:
     process = pusher.start(*command, "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     return process
 
 
@@ -249,7 +240,7 @@ def test_a_terminal_that_is_closed(
     )
     try:
         os.close(follower)
-        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+        registry.wait_for_fault(On.CHUNK)
         os.close(leader)
         wait_until(lambda: not _has_pending_signal(process.pid))
         with pytest.raises(subprocess.TimeoutExpired):

@@ -21,7 +21,7 @@ def test_a_stop_does_not_wait_for_an_answer_that_does_not_come(
     registry.faults.add(Fault(where, stall, times=None))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     process = pusher.start("run")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(where)))
+    registry.wait_for_fault(where)
     process.send_signal(signal.SIGTERM)
     done = ended(process)  # it stays silent
     assert done.returncode == 143, done.stderr

@@ -36,7 +36,7 @@ def stall(registry: FakeRegistry, request: pytest.FixtureRequest) -> Iterator[St
 def _frozen(pusher: Pusher, home: Home, registry: FakeRegistry, job_id: int) -> subprocess.Popen[str]:
     """A worker that was stopped in the middle of a request, once its lease has ended."""
     process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests()))
+    registry.wait_for_fault()
     process.send_signal(signal.SIGSTOP)
     ends = home.job(job_id).lease_expires_at
     assert ends is not None

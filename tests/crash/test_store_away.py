@@ -46,7 +46,7 @@ def _acknowledged_while_away(
     stall = Stall(after_bytes=CHUNK // 2)
     registry.faults.add(Fault(On.CHUNK, stall, nth=chunk))
     process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     with postgres.away():
         stall.release()
         wait_until(lambda: _journals(home))
@@ -139,7 +139,7 @@ def test_a_machine_whose_clock_is_wrong_takes_no_job_over(
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     (tmp_path / "clock").write_text(str(seconds))
     wrong = {**os.environ, "PUSHER_HOME": str(home.settings.home), "PUSHER_TEST_SOAK": str(tmp_path)}
     other = [sys.executable, "-m", "tests.soak.launcher", "run"]

@@ -15,12 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+import pytest
+
 from pusher.config import Settings, Timeouts
 from pusher.config.load import sqlite_url
 from pusher.spool.spool import Spool
 from pusher.store import migrate
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
+from pusher.worker.control import Control
 from pusher.worker.enqueue import enqueue
 from pusher.worker.result import RunResult
 from pusher.worker.run import run
@@ -170,6 +173,19 @@ def _empty_store() -> Path:
     return path
 
 
+def keep_controls(monkeypatch: pytest.MonkeyPatch) -> list[Control]:
+    """Return a list that gets every ``Control``: first a run's own, then those of its jobs."""
+    controls: list[Control] = []
+    make = Control.__init__
+
+    def keep(control: Control, parent: Control | None = None) -> None:
+        make(control, parent)
+        controls.append(control)
+
+    monkeypatch.setattr(Control, "__init__", keep)
+    return controls
+
+
 class Background:
     """A run of the worker in a thread, ended by ``join``."""
 
@@ -231,7 +247,7 @@ def cut_off(home: Home, registry: FakeRegistry, chunk: int) -> RunResult:
     """
     registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=CHUNK // 2), nth=chunk))
     worker = Background(home, give_up_after=0.1, parallel=1)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     registry.stop()
     registry.faults.clear()
     result = worker.join()

@@ -26,7 +26,7 @@ def test_status_run_and_log_name_the_job_that_is_waited_for(
     stall = Stall(after_bytes=CHUNK // 2)
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     runs = [Background(home, only=[first.id] if workers == 2 else None, no_early=True)]
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     second = home.enqueue(archive, f"{registry.address}/two/app:1")
     if workers == 2:
         runs.append(Background(home, only=[second.id]))

@@ -28,7 +28,7 @@ def _started(home: Home, registry: FakeRegistry, archive: Path) -> tuple[int, St
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     worker = Background(home, parallel=1)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     return job.id, stall, worker
 
 

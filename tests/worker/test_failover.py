@@ -101,7 +101,7 @@ def test_a_worker_that_lives_through_it_sends_nothing_twice(
     job = home.enqueue(archive, f"{registry.address}/app:1")
     _replicate_at(home, CHUNK)
     worker = Background(home, parallel=1)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     home.progress.hooks.clear()
     _fail_over(home)
     stall.release()
@@ -121,7 +121,7 @@ def test_a_claim_that_is_missing_there_ends_the_work(
     stall = Stall(after_bytes=CHUNK // 2)
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     worker = Background(home, parallel=1)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     _fail_over(home)
     stall.release()
     assert worker.join().exit_code == ExitCode.DONE

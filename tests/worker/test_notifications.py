@@ -21,7 +21,7 @@ from pusher.worker import liveness
 from pusher.worker.control import Control
 from tests.support.databases import PostgresServer, new_job, postgres
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
-from tests.support.home import CHUNK, Background, Home, pushed
+from tests.support.home import CHUNK, Background, Home, keep_controls, pushed
 from tests.support.images import Image
 from tests.support.quick import QUICK
 from tests.support.waiting import PATIENCE, wait_until
@@ -41,14 +41,7 @@ def server_url(postgres: PostgresServer) -> Iterator[str]:
 
 @contextmanager
 def _running_forever(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Background]:
-    controls: list[Control] = []
-    make = Control.__init__
-
-    def keep(control: Control, parent: Control | None = None) -> None:
-        make(control, parent)
-        controls.append(control)
-
-    monkeypatch.setattr(Control, "__init__", keep)
+    controls = keep_controls(monkeypatch)
     worker = Background(home, forever=True, parallel=1, retry=ONLY_NOTIFIED)
     try:
         yield worker
@@ -116,7 +109,7 @@ def test_a_job_paused_elsewhere_stops_at_once(
     ):
         wait_until(is_alive)
         job = home.enqueue(archive, f"{registry.address}/app:1")
-        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+        registry.wait_for_fault(On.CHUNK)
         chunks = len(registry.requests(On.CHUNK))
         home.store.jobs.pause(job.id)
         assert lost.wait(PATIENCE)

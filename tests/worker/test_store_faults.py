@@ -23,11 +23,10 @@ from pusher.store.records import JobState
 from pusher.store.store import Store
 from pusher.worker import liveness
 from pusher.worker.blob_observer import BlobObserver
-from pusher.worker.control import Control
 from tests.store.privileges import like_any_user
 from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, Stall
-from tests.support.home import CHUNK, Background, Home, blob_bytes, pushed
+from tests.support.home import CHUNK, Background, Home, blob_bytes, keep_controls, pushed
 from tests.support.images import Image, make_image, write_archive
 from tests.support.quick import QUICK
 from tests.support.waiting import PATIENCE, wait_until
@@ -77,7 +76,7 @@ def test_a_store_locked_in_the_middle_is_waited_for(
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     worker = Background(home, parallel=1)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     with _locked(home):
         stall.release()
         home.progress.wait_for_note("waiting for it")
@@ -96,18 +95,11 @@ def test_stopping_waits_for_the_store_a_moment_only(
 ) -> None:
     home = impatient_home
     home.enqueue(archive, f"{registry.address}/app:1")
-    controls: list[Control] = []
-    make = Control.__init__
-
-    def keep(control: Control, parent: Control | None = None) -> None:
-        make(control, parent)
-        controls.append(control)
-
-    monkeypatch.setattr(Control, "__init__", keep)
+    controls = keep_controls(monkeypatch)
     stall = Stall(after_bytes=CHUNK // 2)
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     worker = Background(home, parallel=1, retry=replace(QUICK, store_stopping=0.3))
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     with _locked(home):
         stall.release()
         home.progress.wait_for_note("waiting for it")
@@ -121,14 +113,7 @@ def test_a_run_that_is_stopped_before_it_began_needs_no_store(
     impatient_home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = impatient_home
-    controls: list[Control] = []
-    make = Control.__init__
-
-    def keep(control: Control, parent: Control | None = None) -> None:
-        make(control, parent)
-        controls.append(control)
-
-    monkeypatch.setattr(Control, "__init__", keep)
+    controls = keep_controls(monkeypatch)
     home.enqueue(archive, f"{registry.address}/app:1")
     with _locked(home):
         worker = Background(home, parallel=1)
@@ -146,7 +131,7 @@ def test_a_server_that_restarts_ends_no_run(
     with Home(tmp_path / "home", database_url=url) as home:
         job = home.enqueue(archive, f"{registry.address}/app:1")
         worker = Background(home, parallel=1)
-        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+        registry.wait_for_fault(On.CHUNK)
         with postgres.away():
             stall.release()
             home.progress.wait_for_note("waiting for it")
@@ -346,7 +331,7 @@ def test_a_heartbeat_outlives_a_store_that_is_busy(
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     worker = Background(home, lease=4.0)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     assert renewed.wait(PATIENCE)
     before = home.job(job.id).lease_expires_at
     assert before is not None

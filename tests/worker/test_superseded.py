@@ -71,7 +71,7 @@ def test_a_running_job_is_told_and_its_sessions_are_kept(
     to = f"{registry.address}/app:1"
     old = home.enqueue(archive, to)
     worker = Background(home, parallel=1)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     new = home.enqueue(archive, to)
     stall.release()
     result = worker.join()
@@ -107,7 +107,7 @@ def test_who_enqueues_while_the_manifest_is_on_its_way_comes_after_it(
     to = f"{registry.address}/app:1"
     old = home.enqueue(archive, to)
     first = Background(home, only=[old.id])
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.PUT_MANIFEST)))
+    registry.wait_for_fault(On.PUT_MANIFEST)
     new = home.enqueue(newer_archive, to)
     second = Background(home, only=[new.id])
     waiting = threading.Event()

@@ -44,7 +44,7 @@ def test_a_registry_that_goes_away_and_comes_back(
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     worker = Background(home)
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.wait_for_fault(On.CHUNK)
     registry.stop()
     home.progress.wait_for("job_ended")
     waiting = home.job(job.id)

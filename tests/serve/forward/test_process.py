@@ -41,7 +41,7 @@ def test_kill_9_in_both_halves_and_the_image_arrives(tmp_path: Path) -> None:
             assert served.ask("PUT", f"{location}?digest={sha256(LAYER)}", data=LAYER[100_000:]).ok
             cut = threading.Thread(target=_push_and_be_cut, args=(f"{served.url}/v2/app/manifests/1",))
             cut.start()
-            registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+            registry.wait_for_fault(On.CHUNK)
             served.end(signal.SIGKILL)
             cut.join()
         registry.faults.clear()
@@ -65,7 +65,7 @@ def test_kill_9_before_the_manifest_and_the_blob_is_sent_on(tmp_path: Path) -> N
         options = ("--to", registry.address, "--progress", "none")
         with serving(*options, env=env) as served:
             assert served.ask("POST", f"/v2/app/blobs/uploads/?digest={sha256(LAYER)}", data=LAYER).ok
-            registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+            registry.wait_for_fault(On.CHUNK)
             served.end(signal.SIGKILL)
         registry.faults.clear()
         stall.release()

@@ -136,6 +136,10 @@ class FakeRegistry(Listener):
         with self._changed:
             assert self._changed.wait_for(lambda: predicate(self), timeout), "waited in vain for the registry"
 
+    def wait_for_fault(self, *kinds: On) -> None:
+        """Wait until a fault has begun in a request, of these kinds if any are given."""
+        self.wait_for(lambda r: any(record.faults for record in r.requests(*kinds)))
+
     # --- life ---------------------------------------------------------------------------------------------
 
     def __exit__(
