@@ -75,6 +75,14 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def lock_shared(descriptor: int) -> None:
+    """Lock the open file or folder together with others; wait while one has locked it for itself alone.
+
+    The lock is freed as that of ``try_lock``.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
 def is_locked(descriptor: int) -> bool:
     """Return whether another open file has locked the file; those who ask do not see each other."""
     try:

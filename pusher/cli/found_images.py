@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pusher.cli.image_list import ImageRequest, expand_tags, join_errors
@@ -56,13 +57,16 @@ def _receive(request: ImageRequest, store: Store, settings: Settings) -> Iterato
     from pusher.worker import piped_archives
 
     folder = settings.spool / piped_archives.FOLDER
-    kept = stream.receive(image, folder, _print_note)
-    try:
-        yield replace(request, image=kept, name=STANDARD_INPUT if stream.is_standard_input(image) else image)
-    except PusherError as error:
-        raise stream.as_typed(error, image, folder) from error
-    finally:
-        piped_archives.remove_if_unneeded(store, folder, kept)
+    with ExitStack() as stack:
+        begin = partial(stack.enter_context, piped_archives.receiving(folder))
+        kept = stream.receive(image, folder, _print_note, begin)
+        name = STANDARD_INPUT if stream.is_standard_input(image) else image
+        try:
+            yield replace(request, image=kept, name=name)
+        except PusherError as error:
+            raise stream.as_typed(error, image, folder) from error
+        finally:
+            piped_archives.remove_if_unneeded(store, folder, kept)
 
 
 @dataclass(frozen=True)

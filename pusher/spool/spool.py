@@ -50,7 +50,7 @@ class Spool:
         """``is_shared``: with other machines, which see what this one wrote once the file server has it, and
         do not know when this machine lost power."""
         self.root = root
-        self._is_shared = is_shared
+        self.is_shared = is_shared
         self._disk = SpoolDisk(root, is_shared=is_shared)
         self._blobs = {algorithm: root / algorithm for algorithm in ALGORITHMS}
         self._temporary = root / "tmp"
@@ -140,7 +140,7 @@ class Spool:
         """Give a complete file its final name, unless another machine's file has it: it may be reading that
         one, and a file server forgets files that are replaced (ESTALE)."""
         with self._disk.translate_errors(name):
-            if not (self._is_shared and self._find_file(digest, file.size)):
+            if not (self.is_shared and self._find_file(digest, file.size)):
                 file.commit(self.path(digest))
 
     @contextmanager
@@ -165,7 +165,7 @@ class Spool:
         if descriptor is None:
             yield None
             return
-        file = partial.PartialBlob(path, digest, descriptor, guard, synced=self._is_shared)
+        file = partial.PartialBlob(path, digest, descriptor, guard, synced=self.is_shared)
         try:
             with self._disk.translate_errors(name):
                 file.read(check_stop)
@@ -216,7 +216,7 @@ class Spool:
     def _find_file(self, digest: str, size: int | None) -> os.stat_result | None:
         """Return the status of the blob's file, if it is there (and has this many bytes). Raises OSError."""
         path = self.path(digest)
-        for is_last in (not self._is_shared, True):
+        for is_last in (not self.is_shared, True):
             with suppress(FileNotFoundError):
                 status = path.stat()
                 if size is None or status.st_size == size:
@@ -227,14 +227,14 @@ class Spool:
 
     def revalidate(self) -> None:
         """Have a file system that machines share ask its server which blobs and archives there are."""
-        if self._is_shared:
+        if self.is_shared:
             for folder in (*self._blobs.values(), self._incoming):
                 revalidate(folder)
 
     def now(self) -> float:
         """Return the time in seconds since the epoch, by the clock that the times of files are set by: that
         of the file server where the spool is shared, unless no file can be made there."""
-        if self._is_shared:
+        if self.is_shared:
             with suppress(OSError), temporary.temporary_file(self._temporary) as file:
                 return file.path.stat().st_mtime
         return time.time()
@@ -301,7 +301,7 @@ class Spool:
         Some file systems that machines share do not show the locks of the others.
         """
         with self._disk.translate_errors("the spool"):
-            unchanged_since = self.now() - _UNUSED if self._is_shared else None
+            unchanged_since = self.now() - _UNUSED if self.is_shared else None
             freed = temporary.sweep(self._temporary, unchanged_since)
             if self._incoming.exists():
                 freed += temporary.sweep(self._incoming, unchanged_since, ".part")
@@ -321,7 +321,7 @@ class Spool:
         """Yield a temporary file and a ``write`` that translates errors; the source's own errors are
         unchanged."""
         with self._disk.translate_errors(name, needs=needs):
-            context = temporary.temporary_file(self._temporary, synced=self._is_shared)
+            context = temporary.temporary_file(self._temporary, synced=self.is_shared)
             file = context.__enter__()
         try:
 

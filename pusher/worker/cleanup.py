@@ -112,7 +112,7 @@ def prune(
     before = store.now() - older_than + timedelta(milliseconds=1)
     forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
     if not dry_run:
-        piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER, spool.now())
+        piped_archives.remove_unneeded(store, spool)
         remove_old_copies(settings.database_url, max(older_than.total_seconds(), _KEEP_COPIES))
     freed = sum(size for _, size in unneeded)
     in_use = dry_run or store.jobs.owners()
@@ -138,7 +138,7 @@ def keep_limits(
 
 def evict_blobs(store: Store, spool: Spool, limit: int) -> int:
     """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
-    piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER, spool.now())
+    piped_archives.remove_unneeded(store, spool)
     return spool.remove_all(_find_unneeded(store, spool, limit))
 
 

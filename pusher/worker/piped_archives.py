@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from pusher.errors import ArchiveTruncated, LayerMismatch, PipedArchiveUnusable, PusherError, SourceError
+from pusher.spool.spool import Spool
 from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState
 from pusher.store.store import Store
+from pusher.system import lock_shared, try_lock
 
 FOLDER: Final = "incoming"
 """Their folder in the spool."""
 _NEEDING: Final = frozenset(JobState) - {JobState.SUCCEEDED}
 """Failed and cancelled jobs can be retried until they are pruned."""
 _UNUSED_AFTER: Final = 3600.0
-"""Seconds after which a file without a job is unneeded: its command was killed before it recorded a job."""
+"""Seconds after which a file without a job is unneeded, where it is not known that no command is about to
+record one: its command was killed before it did."""
 
 
-def remove_unneeded(store: Store, folder: Path, now: float) -> None:
-    """Remove archives that no job needs, except those of the last hour; ``now`` is ``Spool.now``."""
-    before = now - _UNUSED_AFTER
+@contextmanager
+def receiving(folder: Path) -> Iterator[None]:
+    """Keep archives that come into ``folder`` meanwhile: their jobs are not recorded yet. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # not every file system locks folders; none is removed early there
+            lock_shared(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_unneeded(store: Store, spool: Spool) -> None:
+    """Remove archives that no job needs; while a command receives one, except those of the last hour.
+
+    Machines that share a spool may not see each other's locks.
+    """
+    folder = spool.root / FOLDER
     with suppress(OSError):
-        _remove(store, [path for path in folder.iterdir() if path.stat().st_mtime < before])
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            is_final = not spool.is_shared and try_lock(descriptor)
+            before = math.inf if is_final else spool.now() - _UNUSED_AFTER
+            _remove(store, [path for path in folder.glob("*.tar") if path.stat().st_mtime < before])
+        finally:
+            os.close(descriptor)
 
 
 def remove_if_unneeded(store: Store, folder: Path, meant: str | Mapping[str, object]) -> None:

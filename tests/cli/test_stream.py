@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -160,11 +161,41 @@ def test_it_is_kept_until_its_job_succeeded(home: Path, archive: bytes) -> None:
         piped_archives.remove_if_unneeded(store, folder, job.source)
         assert len(kept(home)) == 1, "a cancelled job can be put back"
         store.retention.prune(store.now() + timedelta(1))
-        piped_archives.remove_unneeded(store, folder, time.time())
+        with piped_archives.receiving(folder), piped_archives.receiving(folder):
+            piped_archives.remove_unneeded(store, Spool(home / "spool"))
+        piped_archives.remove_unneeded(store, Spool(home / "spool", is_shared=True))
         assert len(kept(home)) == 1, "it came just now, its job may not be recorded yet"
-        os.utime(kept(home)[0], (1, 1))
-        piped_archives.remove_unneeded(store, folder, time.time())
+        piped_archives.remove_unneeded(store, Spool(home / "spool"))
         assert kept(home) == []
+
+
+def test_an_old_archive_without_a_job_is_removed_also_while_another_is_received(
+    home: Path, archive: bytes
+) -> None:
+    folder = home / "spool" / piped_archives.FOLDER
+    assert piped(archive, "enqueue", "-").returncode == 0
+    with Store.open(f"sqlite:///{home}/jobs.db") as store, piped_archives.receiving(folder):
+        (job,) = store.jobs.list()
+        store.jobs.cancel(job.id)
+        store.retention.prune(store.now() + timedelta(1))
+        os.utime(kept(home)[0], (1, 1))
+        piped_archives.remove_unneeded(store, Spool(home / "spool"))
+    assert kept(home) == []
+
+
+def test_the_archive_of_a_command_that_was_killed_before_it_recorded_its_job(
+    home: Path, archive: bytes
+) -> None:
+    dying = (
+        "import os; from pusher.cli import main; from pusher.store.jobs import Jobs;"
+        "Jobs.add = lambda *_: os.kill(os.getpid(), 9); main(['enqueue', '-', '--to', 'r.example/app:1'])"
+    )
+    command = [sys.executable, "-c", dying]
+    killed = subprocess.run(command, input=archive, capture_output=True, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert [file.suffix for file in kept(home)] == [".tar"]
+    assert piped(b"", "run").returncode == 0
+    assert kept(home) == []
 
 
 def test_what_a_killed_command_had_read_is_removed_by_the_next_run(home: Path, archive: bytes) -> None:

@@ -45,10 +45,13 @@ def is_standard_input(image: str) -> bool:
     return parts is not None and parts[1] in _STANDARD
 
 
-def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
+def receive(
+    image: str, folder: Path, note: Callable[[str], object], begin: Callable[[], object] = lambda: None
+) -> str:
     """Read the archive to its end into a file in ``folder``; return the IMAGE of that file.
 
-    Equal bytes give the same file. ``note`` gets what is awaited. Raises InvalidOption if the input
+    Equal bytes give the same file. ``note`` gets what is awaited; ``begin`` is called once the folder is
+    there, before a file. Raises InvalidOption if the input
     is a terminal, ArchiveInvalid if it is empty, SourceError, and the errors of ``home_error``.
     """
     parts = _parts(image)
@@ -68,6 +71,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
         try:
             make_private_folder(folder.parent, closed=True)
             make_private_folder(folder, closed=True)
+            begin()
             path, size = _copy(source, folder, what, note)
         finally:
             os.close(source)
