@@ -1,8 +1,13 @@
 """Variables of compose files: ``.env`` files, and ``${...}`` in texts
-(https://docs.docker.com/reference/compose-file/interpolation/)."""
+(https://docs.docker.com/reference/compose-file/interpolation/).
+
+Docker compose refuses a ``.env`` file of which it cannot read a line
+(https://github.com/compose-spec/compose-go/blob/main/dotenv/parser.go); python-dotenv leaves such lines out.
+"""
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +18,12 @@ from pusher.text import quoted
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRACED: Final = re.compile(r"\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<operator>:?[-?+])?")
+_SKIPPED: Final = re.compile(r"(?:\s+|#[^\n]*)*")
+_HEAD: Final = re.compile(r"(?:export\s+)?(?P<name>[^=:\n]*)(?P<end>[=:][^\S\n]*|\n|\Z)")
+"""The beginning of a line of ``.env``: ``NAME=``, ``NAME:``, or NAME alone, which the environment sets."""
+_FOREIGN: Final = re.compile(r"[^\w.\-\[\]\s]")
+"""What cannot be in a name."""
+_VALUE: Final = re.compile(r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?![\"'])[^\n]*""", re.DOTALL)
 _DEEPEST: Final = 20
 """Defaults inside of defaults."""
 
@@ -31,15 +42,55 @@ def read_env_files(files: Iterable[Path], environment: Mapping[str, str]) -> dic
     own: dict[str, str | None] = {}
     for file in files:
         try:
-            with file.open(encoding="utf-8-sig") as lines:
-                own |= dotenv_values(stream=lines)
+            lines = _read_lines(file.read_text(encoding="utf-8-sig"))
+            own |= dotenv_values(stream=io.StringIO("\n".join(lines)))
+        except VariableError as error:
+            raise InvalidOption(
+                f"the file of variables {file}, {error}",
+                hint="docker compose refuses it, too; write NAME=VALUE in each line, and comments after a #",
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InvalidOption(
                 f"the file of variables {file} cannot be read: {why}",
                 hint="check it with: docker compose config",
             ) from None
-    return {name: value or "" for name, value in own.items()} | dict(environment)
+    return {name: value for name, value in own.items() if value is not None} | dict(environment)
+
+
+def _read_lines(text: str) -> list[str]:
+    """Return the lines of a ``.env`` file that set a variable, as NAME=VALUE.
+
+    Raises VariableError, which quotes no value.
+    """
+
+    def refuse(why: str) -> VariableError:
+        return VariableError(f"line {text.count(chr(10), 0, begin) + 1}: {why}")
+
+    lines: list[str] = []
+    begin = _skip_comments(text, 0)
+    while begin < len(text):
+        head = _HEAD.match(text, begin)
+        assert head is not None  # noqa: S101 - it matches anything
+        name, position = head["name"].strip(), head.end()
+        if foreign := _FOREIGN.search(name):
+            raise refuse(f"{quoted(foreign[0])} cannot be in the name of a variable")
+        if " " in name:
+            raise refuse("the name of a variable cannot have a space")
+        if head["end"].startswith(("=", ":")):
+            value = _VALUE.match(text, position)
+            if value is None:
+                raise refuse("a quote is not closed")
+            lines.append(f"{name}={value[0]}")
+            position = value.end()
+        begin = _skip_comments(text, position)
+    return lines
+
+
+def _skip_comments(text: str, start: int) -> int:
+    """Return where the next line begins that is neither empty nor a comment."""
+    skipped = _SKIPPED.match(text, start)
+    return start if skipped is None else skipped.end()
 
 
 class Interpolation:

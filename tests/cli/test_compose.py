@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pusher.cli.compose import read_compose
+from pusher.cli.compose_variables import read_env_files
 from pusher.errors import InvalidOption
 
 COMPOSE = """
@@ -173,6 +174,48 @@ def test_the_file_of_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "two").write_text("export TAG='2'\n")
     monkeypatch.setenv("COMPOSE_ENV_FILES", f"{tmp_path}/one,{tmp_path}/two")
     assert read_compose([tmp_path]) == ["a:2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("TAG=1 # the first", "1"),
+        ("  export TAG = '1'  # the first\nX", "1"),
+        ('TAG="a\nb=\\"c\\""', 'a\nb="c"'),
+        ("# none\n\nTAG: 1\n", "1"),
+        ("A.b-c[0]=2\nTAG=${A}x#y", "x#y"),
+        ("TAG", "none"),
+        ("SET\nTAG=${SET}", "here"),
+        ('TAG="1" X', "1"),
+    ],
+)
+def test_lines_of_the_file_of_variables(
+    text: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SET", "here")
+    (tmp_path / "vars").write_text(text)
+    variables = read_env_files([tmp_path / "vars"], {"SET": "here"})
+    assert variables.get("TAG", "none") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("A=1\n\n# b\nTAG!=secret", r"line 4: '!' cannot be in the name of a variable"),
+        ("TAG # secret", "line 1: '#' cannot be in the name of a variable"),
+        ("MY TAG=secret", "line 1: the name of a variable cannot have a space"),
+        ("A='x\ny'\nsome secret words\n", "line 3: the name of a variable cannot have a space"),
+        ("A=1\nTAG='secret\nB=2", "line 2: a quote is not closed"),
+        ('TAG: "secret', "line 1: a quote is not closed"),
+    ],
+)
+def test_a_line_that_docker_compose_refuses(text: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "compose.yml").write_text("services: {a: {build: ., image: 'a:${TAG}'}}")
+    (tmp_path / ".env").write_text(text)
+    with pytest.raises(InvalidOption) as refused:
+        read_compose([tmp_path])
+    assert refused.value.message == f"the file of variables {tmp_path}/.env, {why}"
+    assert "secret" not in refused.value.message
 
 
 def test_a_compose_file_that_grows_when_it_is_read(tmp_path: Path) -> None:
