@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pusher.store.records import JobRecord, Queueing
     from pusher.store.store import Store
     from pusher.worker.enqueue import PreparedImage
+    from pusher.worker.registries import Registries
 
 
 @contextmanager
@@ -168,12 +169,14 @@ def find_images(
     *,
     all_tags: bool,
     keep_going: bool,
+    registries: Registries | None = None,
 ) -> FoundImages:
     """Find all images, with ``all_tags`` each tag of each. With ``keep_going`` the error of an image is
     printed, else it is raised.
 
     ``image_arguments`` come from ``read_image_options``; ``command`` is the command that was typed; without
-    ``store``, nothing is kept for the push. Raises InvalidOption for two images with one destination.
+    ``store``, nothing is kept for the push. ``registries``: those of the push, with the same settings. Raises
+    InvalidOption for two images with one destination.
     """
     from pusher.worker.enqueue import prepare
 
@@ -196,6 +199,7 @@ def find_images(
                 default_registry=settings.default_registry,
                 command=command,
                 note=_print_note,
+                registries=registries,
                 **image_arguments,
             )
             found.images.append((request, replace(image, image=request.name or image.image)))

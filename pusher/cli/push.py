@@ -91,28 +91,30 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     from pusher.worker.registries import Registries
     from pusher.worker.result import RunResult
 
-    with (
-        closing(Registries(None, settings, print_notice)) as registries,
-        open_store(settings) as store,
-        receive_images(requests, store, settings) as requests,
-    ):
+    with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if is_piped:  # its name is known only after reading it
             settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
-        found = find_images(
-            store,
-            settings,
-            requests,
-            image_arguments,
-            "push",
-            all_tags=flags["all_tags"],
-            keep_going=flags["keep_going"],
-        )
-        if found.images:
-            for registry in early:
-                registries.ask_early(registry)
-        jobs = found.record(store, queueing)
-        ids = [job.id for job in jobs]
-        result = work(store, settings, progress, only=ids, registries=registries) if jobs else RunResult()
+        with closing(Registries(store, settings, print_notice)) as registries:
+            is_copy = bool(source_registries(requests, keep_going=True))
+            if is_copy:  # side by side with what is asked of its source
+                registries.ask_early(early)
+            found = find_images(
+                store,
+                settings,
+                requests,
+                image_arguments,
+                "push",
+                all_tags=flags["all_tags"],
+                keep_going=flags["keep_going"],
+                registries=registries,
+            )
+            if found.images and not is_copy:
+                registries.ask_early(early)
+            jobs = found.record(store, queueing)
+            result = RunResult()
+            if jobs:
+                ids = [job.id for job in jobs]
+                result = work(store, settings, progress, only=ids, registries=registries)
         output.print_jobs(store, result.jobs)
     single = len(jobs) == 1 == len(requests)
     code = report_result(result, progress, single=single, pushed=len(jobs), found=found)

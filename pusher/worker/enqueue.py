@@ -78,13 +78,14 @@ def prepare(
     choice: Choice = EVERYTHING,
     split_layers: int | None = None,
     note: Callable[[str], object] = str,
+    registries: Registries | None = None,
 ) -> PreparedImage:
     """Find ``image`` and pin it: a tag that is moved later does not change the push. Records nothing.
 
     It goes to where ``destination.resolve`` says: to each place in ``to``, with each of ``tags``; those that
     come to the same are counted once. ``note`` is called with what is left out of the image or changed in it.
     ``split_layers``: bytes of a blob over which a layer is split; the image is then read once now.
-    ``command``: the one that was typed, for hints.
+    ``command``: the one that was typed, for hints. ``registries``: as for ``open_source``.
 
     Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry the
     errors of a client; HomeUnusable if this machine cannot be identified to others.
@@ -100,10 +101,15 @@ def prepare(
     keeper = None
     if split_layers is None and store is not None:  # which makes other blobs
         keeper = SpoolKeeper(store, settings, typed, note)
-    with open_source(image, choice, store=store, settings=settings, destination=typed[0], keeper=keeper) as (
-        source,
-        name,
-    ):
+    with open_source(
+        image,
+        choice,
+        store=store,
+        settings=settings,
+        destination=typed[0],
+        keeper=keeper,
+        registries=registries,
+    ) as (source, name):
         destinations = [each.complete(name) for each in typed]
         if split_layers is not None:
             if image.startswith(PREFIX):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from typing import Final
 
@@ -81,11 +81,12 @@ class Registries:
     def _wait(self, seconds: float) -> None:
         self._sleep(seconds)
 
-    def ask_early(self, registry: str) -> None:
-        """Begin to ask a registry for its API, without a login: the first who needs it has the response
+    def ask_early(self, names: Iterable[str]) -> None:
+        """Begin to ask registries for their APIs, without a login: the first who needs one has the response
         sooner."""
-        base = possible_bases(registry, plain_http=self._settings.at(registry).plain_http)[0]
-        self._transport.send_early(base, self.headers)
+        for registry in names:
+            base = possible_bases(registry, plain_http=self._settings.at(registry).plain_http)[0]
+            self._transport.send_early(base, self.headers)
 
     def get(self, registry: str, repository: str) -> RegistryConnection:
         """Return the connection to ``registry`` for ``repository``.

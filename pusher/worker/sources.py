@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 
 from pusher import sources
@@ -47,12 +47,13 @@ def open_source(
     settings: Settings,
     destination: Destination | None,
     keeper: BlobKeeper | None = None,
+    registries: Registries | None = None,
 ) -> Iterator[tuple[Source, str | None]]:
     """Yield the source that IMAGE names and the image's own name; both valid until the context ends.
 
     ``destination`` is used only for an image in a registry: a given login may be for either. ``keeper`` gets
-    the blobs that pass while the image is looked for.
-    Raises the errors of ``sources.find``.
+    the blobs that pass while the image is looked for. ``registries``: those of the run that pushes the image,
+    with the same settings. Raises the errors of ``sources.find``.
     """
     if not image.startswith(PREFIX):
         try:
@@ -64,8 +65,9 @@ def open_source(
     place, registry = read_reference(image), destination.registry() if destination else None
     if settings.login_registry is None and settings.password is not None and registry is not None:
         settings = replace(settings, login_registry=settings.registry_of_login({registry}))
-    with closing(Registries(store, settings)) as registries:
-        source = RegistrySource(place, registries.client, choice, retry=settings.retry)
+        registries = None
+    with nullcontext(registries) if registries else closing(Registries(store, settings)) as opened:
+        source = RegistrySource(place, opened.client, choice, retry=settings.retry)
         try:
             yield source, source.own_name()
         except CredentialsMissing as error:

@@ -14,12 +14,13 @@ from pusher.store.jobs import Jobs
 from pusher.store.records import JobRecord, NewJob
 from tests.cli.conftest import Pusher
 from tests.support.fake_engine import FakeEngine
-from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, On
+from tests.support.fakeregistry import DISTRIBUTION_3, Action, FakeRegistry, Fault, On
+from tests.support.fakeregistry.rules import Exchange
 from tests.support.home import pushed
 from tests.support.images import Image, make_image, write_archive
 from tests.support.layouts import Layout
 from tests.support.waiting import wait_until
-from tests.worker.origin import put
+from tests.worker.origin import name_of, put, same
 
 
 @pytest.fixture
@@ -81,6 +82,25 @@ def test_the_registry_is_asked_while_the_job_is_recorded(
     monkeypatch.setattr(Jobs, "add", add_later)
     assert pusher("push", "api.tar", "--to", f"{registry.address}/api:1").code == 0
     assert [record.kind for record in registry.log].count(On.PING) == 1
+
+
+def test_a_copy_asks_both_registries_side_by_side_and_each_once(
+    pusher: Pusher, registry: FakeRegistry, images: dict[str, Image]
+) -> None:
+    """The response of the source is kept back until the destination was asked."""
+    with FakeRegistry(DISTRIBUTION_3) as origin:
+        put(origin, images["api"])
+
+        class Wait(Action):
+            def before(self, exchange: Exchange) -> None:
+                registry.wait_for(lambda r: r.requests(On.PING) != [])
+
+        origin.faults.add(Fault(On.GET_MANIFEST, Wait()))
+        to = f"{registry.address}/app:1"
+        assert pusher("push", name_of(origin), "--to", to).code == 0
+        same(origin, registry, images["api"])
+        for each in (origin, registry):
+            assert len(each.requests(On.PING)) == 1
 
 
 def test_no_registry_is_asked_for_an_image_that_is_not_there(pusher: Pusher, registry: FakeRegistry) -> None:

@@ -23,6 +23,8 @@ from pusher.spool.spool import Spool
 from pusher.store.store import Store
 from pusher.units import human_bytes
 from pusher.worker import piped_archives
+from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.home import pushed
 from tests.support.images import make_image, sha256, write_archive
 
 IMAGE = make_image(50_000, names=("registry.example.com/team/app:1.2",))
@@ -61,6 +63,17 @@ def test_an_archive_from_standard_input_is_queued(home: Path, archive: bytes, im
         assert job.image == "standard input"
     said = done.stderr.decode().splitlines()
     assert said[-1].startswith("Job 1: standard input -> registry.example.com/team/app:1.2, ")
+
+
+def test_an_archive_from_standard_input_is_pushed_with_the_login_of_the_command_line(
+    home: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUSHER_PASSWORD", "s3cr3t")
+    with FakeRegistry(DISTRIBUTION_3, credentials=("ann", "s3cr3t")) as registry:
+        to = f"{registry.address}/team/app:1.2"
+        done = piped(archive, "push", "-", "--to", to, "--username", "ann", "--progress", "none")
+        assert done.returncode == 0, done.stderr
+        pushed(registry, "team/app", "1.2", IMAGE)
 
 
 def test_a_pipe_that_has_a_name(home: Path, archive: bytes, tmp_path: Path) -> None:
