@@ -45,7 +45,10 @@ _SAMPLES: Final = 16
 _SAMPLE: Final = 512
 _STORED_ABOVE: Final = 0.98
 """Pieces whose compressed size is more than this share are stored."""
+_ZEROS: Final = 1 / 8
+"""Share of zeros from which on a sample need not be compressed to see whether it is worth it."""
 
+Bytes = bytes | memoryview
 Work = Callable[[], bytes]
 """Returns a part of the stream. Parts may be computed concurrently, in any thread."""
 
@@ -133,20 +136,21 @@ class Gzip:
 
 
 def _gzip_part(
-    encode: Callable[[bytes, bytes], Iterator[bytes]], head: bytes, before: bytes, block: bytes
+    encode: Callable[[bytes, bytes], Iterator[Bytes]], head: bytes, before: bytes, block: bytes
 ) -> bytes:
     return b"".join((head, *encode(before, block)))
 
 
-def _encode_fast(level: int, before: bytes, block: bytes) -> Iterator[bytes]:
+def _encode_fast(level: int, before: Bytes, block: bytes) -> Iterator[Bytes]:
     """Yield deflate blocks by ISA-L; they end at a byte boundary."""
+    view = memoryview(block)  # its slices are no copies
     for start in range(0, len(block), _PIECE):
-        piece = block[start : start + _PIECE]
-        yield _store(piece) if _looks_like_noise(piece) else _compress_fast(level, before, piece)
+        piece = view[start : start + _PIECE]
+        yield from _store(piece) if _looks_like_noise(piece) else _compress_fast(level, before, piece)
         before = piece[-_WINDOW:]
 
 
-def _encode_small(level: int, before: bytes, block: bytes) -> Iterator[bytes]:  # noqa: ARG001
+def _encode_small(level: int, before: Bytes, block: bytes) -> Iterator[Bytes]:  # noqa: ARG001
     """Yield deflate blocks by libdeflate, which has no dictionary; they end at a byte boundary."""
     begun = 0
     for start in range(0, len(block), _PIECE):
@@ -155,39 +159,46 @@ def _encode_small(level: int, before: bytes, block: bytes) -> Iterator[bytes]:  
         if _looks_like_noise(piece) and not _is_worth_it(piece):
             if begun < start:
                 yield _compress_small(level, block[begun:start])
-            yield _store(piece)
+            yield from _store(piece)
             begun = start + len(piece)
     if begun < len(block):
         yield _compress_small(level, block[begun:])
 
 
-def _compress_fast(level: int, before: bytes, data: bytes) -> bytes:
+def _compress_fast(level: int, before: Bytes, data: Bytes) -> Iterator[bytes]:
     packer = isal_zlib.compressobj(level, wbits=_RAW, zdict=before)
-    return packer.compress(data) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
+    yield packer.compress(data)
+    yield packer.flush(isal_zlib.Z_SYNC_FLUSH)
 
 
 def _compress_small(level: int, data: bytes) -> bytes:
     stream = continue_stream(bytes(deflate.deflate_compress(data, level)), data)
     # one part of some hundred has an end from which its stream cannot be continued
-    return _compress_fast(ISAL_MAX_LEVEL, b"", data) if stream is None else stream
+    return b"".join(_compress_fast(ISAL_MAX_LEVEL, b"", data)) if stream is None else stream
 
 
-def _looks_like_noise(piece: bytes) -> bool:
+def _looks_like_noise(piece: Bytes) -> bool:
     """Return whether samples of a piece are incompressible: encrypted, compressed, random."""
     step = len(piece) // _SAMPLES
     if step < _SAMPLE:
         return False
-    return not _is_worth_it(b"".join(piece[at : at + _SAMPLE] for at in range(0, len(piece), step)))
+    sample = b"".join(piece[at : at + _SAMPLE] for at in range(0, len(piece), step))
+    return not (_is_plain(sample) or _is_worth_it(sample))
+
+
+def _is_plain(sample: bytes) -> bool:
+    """Return whether a sample is certainly worth compressing, which is much faster than to try: ASCII takes
+    7 bits a byte at most, bytes with an eighth of zeros 7.6."""
+    return sample.isascii() or sample.count(0) >= len(sample) * _ZEROS
 
 
 def _is_worth_it(data: bytes) -> bool:
     return len(isal_zlib.compress(data, 1, _RAW)) < len(data) * _STORED_ABOVE
 
 
-def _store(piece: bytes) -> bytes:
-    """Return stored deflate blocks with the bytes; the data before them must end at a byte boundary."""
-    parts: list[bytes] = []
+def _store(piece: Bytes) -> Iterator[Bytes]:
+    """Yield stored deflate blocks with the bytes; the data before them must end at a byte boundary."""
     for start in range(0, len(piece), _STORED):
         data = piece[start : start + _STORED]
-        parts += (struct.pack("<BHH", 0, len(data), len(data) ^ 0xFFFF), data)
-    return b"".join(parts)
+        yield struct.pack("<BHH", 0, len(data), len(data) ^ 0xFFFF)
+        yield data

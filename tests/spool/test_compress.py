@@ -225,6 +225,17 @@ def test_text_among_noise_is_compressed(level: int) -> None:
     assert found.size < len(data) * 0.8
 
 
+@pytest.mark.parametrize(
+    "data", [bytes(byte & 127 for byte in NOISE), NOISE[:7_168] + bytes(1024)], ids=["ascii", "zeros"]
+)
+def test_samples_need_not_be_compressed_that_certainly_are_smaller(data: bytes) -> None:
+    """The worst of them, without a repetition: the blob's bytes are the same as if it was tried."""
+    sample = data[:8_192]
+    assert coders._is_plain(sample)
+    assert coders._is_worth_it(sample)
+    assert not coders._is_plain(NOISE[:8_192])
+
+
 # --- what can be asked for ------------------------------------------------------------------------------
 
 
