@@ -16,7 +16,16 @@ from pusher.cli.password import login_options, with_password
 from pusher.cli.queueing import advise_start, priority_type
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
-from pusher.errors import ExitCode, InvalidOption, JobStateConflict, JobUnknown, PusherError
+from pusher.errors import (
+    DiskFull,
+    ExitCode,
+    InvalidOption,
+    JobStateConflict,
+    JobUnknown,
+    MachineExhausted,
+    PusherError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -132,13 +141,17 @@ def _apply(
     """Apply ``decide`` to each job; return the jobs that it was applied to, and the exit code.
 
     A job that refuses does not stop the loop. With ``everything`` that job is skipped, which is not an
-    error.
+    error. Raises StoreError, DiskFull and MachineExhausted, which all other jobs would have as well.
     """
     done, code = [], ExitCode.DONE
     for number in numbers:
         try:
             decide(number)
             done.append(number)
+        except (StoreError, DiskFull, MachineExhausted):
+            if done:
+                print_notice(f"Done before this failed: {len(done)} of {len(numbers)} jobs.")
+            raise
         except PusherError as error:
             if everything and isinstance(error, JobStateConflict | JobUnknown):
                 print_notice(f"Skipped: {error.message}.")

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import FolderInUse, InvalidOption, find_machine_error
+from pusher.errors import DiskFull, FolderInUse, InvalidOption, find_machine_error
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
 from pusher.serve.catalog import VERSION, Catalog
 from pusher.serve.uploads import LONGEST, Upload, UploadSessions
@@ -160,6 +160,11 @@ def _open_catalog(folder: Path) -> Catalog:
     try:
         catalog = Catalog(path)
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise DiskFull(
+                f"no space left on the disk of {path}",
+                hint="free some space there, then run the command again",
+            ) from error
         raise InvalidOption(
             f"{path} cannot be read: {error}",
             hint="it is damaged or something else; name another folder",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from pusher.errors import DiskFull, ExitCode
+from pusher.store.jobs import Jobs
 from pusher.store.records import JobState, StoredError
 from pusher.store.store import Store
 from tests.cli.conftest import Clock, Pusher, add_job, claim
@@ -38,6 +41,28 @@ def test_a_job_that_has_ended_is_not_moved(pusher: Pusher, store: Store) -> None
 def test_a_job_named_twice_is_told_once(pusher: Pusher, store: Store) -> None:
     add_job(store)
     assert pusher("pause", "1", "1").err == "Job 1 is paused.\n"
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel"])
+def test_a_store_that_fails_is_reported_once(
+    verb: str, pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        add_job(store)
+    decide = Jobs._decide
+
+    def fail(jobs: Jobs, job_id: int, *given: Any) -> Any:
+        if job_id > 1:
+            raise DiskFull("no space left on the disk of the job store")
+        return decide(jobs, job_id, *given)
+
+    monkeypatch.setattr(Jobs, "_decide", fail)
+    result = pusher(verb, "1", "2", "3")
+    assert result.code == ExitCode.UNFINISHED
+    assert result.err.startswith(
+        "Done before this failed: 1 of 3 jobs.\nerror: no space left on the disk of the job store\n"
+    )
+    assert result.err.count("error: ") == 1
 
 
 def test_one_job_that_refuses_does_not_keep_the_others(pusher: Pusher, store: Store) -> None:

@@ -74,6 +74,17 @@ def test_a_disk_without_room_for_the_folder(tmp_path: Path, monkeypatch: pytest.
         LocalRegistry(tmp_path / "r")
 
 
+def test_a_disk_without_room_for_the_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr("pusher.serve.local.Catalog", full)
+    with pytest.raises(DiskFull, match=r"no space left on the disk of .*registry\.db"):
+        LocalRegistry(tmp_path)
+
+
 def test_a_catalog_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_bytes(b"no database" * 1000)
     with pytest.raises(InvalidOption, match="cannot be read"):
