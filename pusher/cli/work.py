@@ -119,7 +119,8 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
     held = [job for job in result.unfinished if job.id in result.holds]
     stopped = [job for job in queued if job not in held]
     running = [job for job in result.unfinished if job.state == "running"]
-    taken = [job for job in running if job.id not in result.interrupted]
+    silent = {job.id for worker in result.silent_workers for job in worker.jobs}
+    taken = [job for job in running if job.id not in result.interrupted and job.id not in silent]
     interrupted = [job for job in running if job.id in result.interrupted]
     reported = [
         job
@@ -142,6 +143,12 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         print_notice(
             f"Being pushed by another worker: {list_jobs(taken)}. To wait for {them}: pusher run --wait"
         )
+    for worker in result.silent_workers:
+        place = f"pid {worker.pid}" if worker.host is None else f"pid {worker.pid} on {worker.host}"
+        its = "its" if len(worker.jobs) == 1 else "their"
+        print_notice(f"{list_jobs(worker.jobs).capitalize()}: {its} worker ({place}) {worker.state}.")
+        for advice in worker.advice:
+            print_notice(f"  {advice}")
     if interrupted:  # their worker was killed
         print_notice(f"Interrupted in another worker: {list_jobs(interrupted)}. Continue with: pusher run")
     if stopped:

@@ -12,6 +12,7 @@ from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState, Machine
 from pusher.store.store import Store
 from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_json import is_orphaned
+from pusher.worker.silent_workers import SilentWorker, find_silent_workers
 
 
 @dataclass
@@ -36,6 +37,8 @@ class RunResult:
     """Those of ``elsewhere`` that this run worked on."""
     interrupted: frozenset[int] = frozenset()
     """Jobs listed as running whose worker is dead, or has not renewed its lease in time."""
+    silent_workers: list[SilentWorker] = field(default_factory=list)
+    """Workers that have other running jobs, and give no sign of life."""
     beyond_retry: frozenset[int] = frozenset()
     """Failed jobs that no retry can fix."""
     bytes_wasted: int = 0
@@ -99,6 +102,9 @@ def summarize(
             for job in result.unfinished
             if job.state == JobState.RUNNING and (job.has_lapsed(now) or is_orphaned(job, workers, now))
         )
+        running = [job for job in result.unfinished if job.state == JobState.RUNNING]
+        others = [job for job in running if job.id not in result.interrupted]
+        result.silent_workers = find_silent_workers(store, workers, others) if others else []
     failed = (*result.failed, *result.failed_before)
     result.beyond_retry = store.jobs.beyond_retry([job.id for job in failed])
     ended = (*result.succeeded, *result.failed, *result.unfinished)

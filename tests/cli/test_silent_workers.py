@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,15 @@ from pusher.cli.settings import read_settings
 from pusher.cli.workers import _rows
 from pusher.store.records import BlobState, JobRecord, Machine
 from pusher.store.store import Store
+from pusher.system import is_frozen
 from pusher.worker.job_json import describe_jobs
 from pusher.worker.job_machines import list_machines
+from pusher.worker.machine import this_machine
 from pusher.worker.overview import note, read_overviews
-from tests.cli.conftest import Clock, add_job
+from pusher.worker.result import summarize
+from tests.cli.conftest import Clock, Pusher, add_job
 from tests.progress.helpers import digest
+from tests.support.waiting import wait_until
 
 WORKER = "elsewhere/1-0-a"
 
@@ -108,3 +115,54 @@ def test_wait_reports_a_worker_that_hangs_once(
         "Job 1: no sign of life from its worker for 16s",
         "Job 1: cancelled (app:1.2 -> registry.example.com/app:1.2)",
     ]
+
+
+@pytest.fixture
+def said(store: Store, home: Path, pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What a run prints that finds the jobs with another worker."""
+
+    def run() -> str:
+        result = summarize(store, (), None, (), workers=home / "workers")
+        monkeypatch.setattr("pusher.worker.run.run", lambda *_args, **_options: result)
+        return pusher("run", "--progress", "none").err.removesuffix("Jobs: 1 unfinished.\n")
+
+    return run
+
+
+def test_a_run_says_since_when_another_worker_is_silent(
+    clock: Clock, job: JobRecord, said: Callable[[], str]
+) -> None:
+    clock.advance(14)
+    assert said() == "Being pushed by another worker: job 1. To wait for it: pusher run --wait\n"
+    clock.advance(6)
+    assert said() == (
+        "Job 1: its worker (pid 1 on elsewhere) was last heard of 20s ago.\n"
+        "  to wait until they are free, in 10s: pusher run --wait\n"
+    )
+    clock.advance(10)
+    assert said() == "Interrupted in another worker: job 1. Continue with: pusher run\n"
+
+
+def test_a_run_says_that_another_worker_is_frozen(
+    store: Store, clock: Clock, said: Callable[[], str]
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: is_frozen(process.pid))
+            here = this_machine(read_settings())
+            assert here is not None
+            store.workers.register("here/1-0-a", here, pid=process.pid, version="1", lease=30)
+            assert store.jobs.claim("here/1-0-a", lease=30, only=[add_job(store).id]) is not None
+            clock.advance(2)
+            continues = (
+                f"  to let it continue: kill -CONT {process.pid}\n"
+                f"  to end it and continue here: kill -KILL {process.pid} && pusher run\n"
+                "  to wait until they are free, in {}s: pusher run --wait\n"
+            )
+            frozen = f"Job 1: its worker (pid {process.pid}) is frozen, as by SIGSTOP"
+            assert said() == f"{frozen}.\n{continues.format(28)}"
+            clock.advance(6)
+            assert said() == f"{frozen}, and was last heard of 8s ago.\n{continues.format(22)}"
+        finally:
+            process.kill()

@@ -25,6 +25,7 @@ from tests.progress.helpers import digest
 
 DIGEST = digest("d")
 AS_IT_IS = {
+    "registries": None,
     "choice": EVERYTHING,
     "split_layers": None,
     "compression": None,
