@@ -53,7 +53,7 @@ class Progress(Protocol):
         registry: str = "",
         job: int | None = None,
     ) -> None:
-        """``what`` (a blob's short digest, ``job 3``, ``network``) is retried in ``seconds``.
+        """``what`` (a blob's digest, a layer's diff ID, ``job 3``, ``network``) is retried in ``seconds``.
 
         ``fault``: the code of the error, if one is why, and ``registry`` where it occurred. ``job``:
         that of the blob.

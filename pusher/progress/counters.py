@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 
 from pusher.dataclass import dataclass
-from pusher.oci.digest import diff_id_in, provisional_digest, short
+from pusher.oci.digest import diff_id_in, is_digest, provisional_digest, short
 from pusher.progress.estimate import Estimator
 from pusher.progress.format import rfc3339
 from pusher.progress.sent_bytes import SentBytes
@@ -135,6 +135,7 @@ def eta(remaining: int, speed: float | None) -> float | None:
 
 @dataclass
 class _Wait:
+    what: str
     ends: float
     until: datetime
     reason: str
@@ -142,6 +143,8 @@ class _Wait:
 
 _Blob: TypeAlias = tuple[str, str]
 """Registry and digest: two jobs may send a blob to two registries."""
+_WaitKey: TypeAlias = tuple[int | None, str]
+"""Job and blob, or what else is waited for: two jobs may wait for one blob."""
 
 
 @dataclass
@@ -168,7 +171,7 @@ class Counters:
         self._registries: dict[int, str] = {}
         self._blobs: dict[_Blob, BlobProgress] = {}
         self._preparing: dict[str, Preparing] = {}
-        self._waiting: dict[str, _Wait] = {}
+        self._waiting: dict[_WaitKey, _Wait] = {}
         self._speeds = _Speeds(Estimator(clock()))
 
     def drain(self) -> list[Event]:
@@ -182,20 +185,20 @@ class Counters:
         """Return copies, which the display can use without a lock."""
         with self._lock:
             now = self._clock()
-            self._waiting = {what: wait for what, wait in self._waiting.items() if wait.ends > now}
+            self._waiting = {key: wait for key, wait in self._waiting.items() if wait.ends > now}
             speeds = self._speeds
             return Snapshot(
                 jobs=len(self._jobs),
                 blobs=tuple(
                     replace(blob, speed=speeds.blobs[key].speed(now) if key in speeds.blobs else None)
                     for key, blob in self._blobs.items()
-                    if blob.job_id not in self._resting or f"job {blob.job_id}" in self._waiting
+                    if blob.job_id not in self._resting or _key_of_job(blob.job_id) in self._waiting
                 ),
                 preparing=tuple(
                     replace(p, speed=speeds.preparing[d].speed(now)) for d, p in self._preparing.items()
                 ),
                 waiting=tuple(
-                    Waiting(what, w.ends - now, w.until, w.reason) for what, w in self._waiting.items()
+                    Waiting(w.what, w.ends - now, w.until, w.reason) for w in self._waiting.values()
                 ),
                 speed=speeds.total.speed(now),
             )
@@ -206,7 +209,7 @@ class Counters:
                 self._speeds = _Speeds(Estimator(self._clock()))
             self._jobs.add(job_id)
             self._resting.discard(job_id)
-            self._waiting.pop(f"job {job_id}", None)
+            self._waiting.pop(_key_of_job(job_id), None)
             again = job_id in self._registries
             self._registries[job_id] = destination.partition("/")[0]
             self._event("job-started", job=job_id, image=image, destination=destination, again=again)
@@ -224,6 +227,7 @@ class Counters:
                 self._resting.add(job_id)
             for diff_id in [d for d, layer in self._preparing.items() if layer.job_id == job_id]:
                 self._stop_preparing(diff_id)
+            self._waiting = {key: wait for key, wait in self._waiting.items() if key[0] != job_id}
             resumes = resumes and state in _RESUMED
             self._event("job-ended", job=job_id, state=state, message=message, resumes=resumes)
 
@@ -263,7 +267,7 @@ class Counters:
             self._blobs.pop(key, None)
             self._blobs[key] = BlobProgress(job_id, digest, size, offset=offset, active=True)
             self._speeds.blobs[key] = Estimator(self._clock())
-            self._waiting.pop(short(digest), None)
+            self._waiting.pop(_key_of_wait(job_id, digest), None)
             self._event("blob-started", job=job_id, **blob_fields(digest), size=size, offset=offset)
 
     def blob_sending(self, job_id: int, digest: str, in_flight: int) -> None:
@@ -277,8 +281,8 @@ class Counters:
             key = self._key(job_id, digest)
             if blob := self._blobs.get(key):
                 self._count_sent(key, blob.record_acknowledged(offset))
-                self._waiting.pop(short(digest), None)
-                self._waiting.pop("network", None)
+                self._waiting.pop(_key_of_wait(job_id, digest), None)
+                self._waiting.pop((None, "network"), None)
                 self._event("blob-acknowledged", job=blob.job_id, **blob_fields(digest), offset=offset)
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
@@ -286,7 +290,7 @@ class Counters:
             key = self._key(job_id, digest)
             before = self._blobs.pop(key, None)
             self._speeds.blobs.pop(key, None)
-            self._waiting.pop(short(digest), None)
+            self._waiting.pop(_key_of_wait(job_id, digest), None)
             if before is not None and before.active and how == "uploaded":
                 self._speeds.total.add(before.record_acknowledged(size), self._clock())
             self._blobs[key] = BlobProgress(job_id, digest, size, offset=size, done=True)
@@ -303,8 +307,9 @@ class Counters:
         job: int | None = None,
     ) -> None:
         with self._lock:
-            until = self._wall() + timedelta(seconds=seconds)
-            self._waiting[what] = _Wait(self._clock() + seconds, until, reason)
+            until, key = self._wall() + timedelta(seconds=seconds), _key_of_wait(job, what)
+            what = short(what) if is_digest(key[1]) else what
+            self._waiting[key] = _Wait(what, self._clock() + seconds, until, reason)
             fields = {} if job is None else {"job": job}
             self._event(
                 "waiting", what=what, seconds=round(seconds, 1), until=rfc3339(until), reason=reason, **fields
@@ -336,3 +341,11 @@ class Counters:
     def _stop_preparing(self, diff_id: str) -> None:
         self._preparing.pop(diff_id, None)
         self._speeds.preparing.pop(diff_id, None)
+
+
+def _key_of_wait(job_id: int | None, what: str) -> _WaitKey:
+    return job_id, diff_id_in(what) or what
+
+
+def _key_of_job(job_id: int) -> _WaitKey:
+    return None, f"job {job_id}"

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pusher.errors import StoreUnreachable
-from pusher.oci.digest import short
 from pusher.registry.http.body import BlobFile
 from pusher.registry.upload import profiles
 from pusher.retry import Attempts
@@ -87,9 +86,7 @@ class BlobObserver:
             sender.waited.add(registry)
             self._worker.progress.note(f"{reason} (uploads_per_registry): waiting for a turn")
         if waited >= 1.0 and waited % 1.0 < pause:
-            self._worker.progress.waiting(
-                short(self.blob.digest), 1.0, reason, registry=registry, job=self._job.id
-            )
+            self._worker.progress.waiting(self.blob.digest, 1.0, reason, registry=registry, job=self._job.id)
         self._worker.activity.record_progress()
         self._pause(pause)
 
@@ -105,7 +102,7 @@ class BlobObserver:
             )
         if waited >= 1.0 and waited % 1.0 < pause:
             reason = "another blob is sent first, as the link breaks"
-            self._worker.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
+            self._worker.progress.waiting(self.blob.digest, 1.0, reason, registry=registry, job=self._job.id)
         self._pause(pause)
 
     def _pause(self, seconds: float) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pusher.dataclass import dataclass
 from pusher.errors import LeaseLost, PusherError
-from pusher.oci.digest import short
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.retry import Attempts, retrying
@@ -190,7 +189,7 @@ class BlobSender:
                 raise error
             self.worker.registries.troubles.record_pause(job.registry, error, pause)
             self.worker.progress.waiting(
-                short(digest), pause, error.message, fault=error.code, registry=job.registry, job=job.id
+                digest, pause, error.message, fault=error.code, registry=job.registry, job=job.id
             )
             with self.worker.registries.stalls.pause():
                 control.wait(pause)

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from pusher.dataclass import dataclass
 from pusher.errors import CredentialsMissing, PusherError, Retry
-from pusher.oci.digest import short
 from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
 from pusher.retry import RetryPolicy
@@ -138,7 +137,7 @@ class Downloads:
                         break
                 self.activity.record_progress()
                 pause = self.retry.blob_in_use
-                self.progress.waiting(short(blob.digest), pause, "another worker is fetching it", job=job.id)
+                self.progress.waiting(blob.digest, pause, "another worker is fetching it", job=job.id)
                 control.wait(pause)
             self.progress.prepared(job.id, layer.key, blob.digest, blob.size)
             if arrival is not None:
@@ -200,7 +199,7 @@ class _BlobFetch:
 
     def _on_retry(self, pause: float, error: PusherError) -> None:
         self._downloads.progress.waiting(
-            short(self._blob.digest),
+            self._blob.digest,
             pause,
             error.message,
             fault=error.code,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from pusher.errors import DiskFull, SourceError
-from pusher.oci.digest import short
 from pusher.oci.layer_blob import LayerBlob
 from pusher.registry.client import BlobsUnknown
 from pusher.registry.http.body import BlobFile
@@ -212,7 +211,7 @@ class JobPush:
                             missing.pop(diff_id, None)
             if missing and not wanted:
                 self._worker.activity.record_progress()
-                layer = short(next(iter(missing)))
+                layer = next(iter(missing))
                 pause = self._worker.settings.retry.layer_in_use
                 self._worker.progress.waiting(layer, pause, "another job is compressing it", job=self._job.id)
                 self._control.wait(pause)

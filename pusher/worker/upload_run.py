@@ -314,7 +314,7 @@ class UploadRun:
             self._worker.activity.record_progress()
             pause = self._worker.settings.retry.blob_in_use
             self._worker.progress.waiting(
-                short(self._blob.digest), pause, "another worker is sending it", job=self._job.id
+                self._blob.digest, pause, "another worker is sending it", job=self._job.id
             )
             with self._worker.registries.stalls.pause():
                 self._control.wait(pause)

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pusher.oci.digest import provisional_digest
 from pusher.progress.base import Progress
 from pusher.progress.counters import Counters
 from tests.progress.helpers import MIB, Clock, digest
@@ -161,10 +162,28 @@ def test_waiting_counts_down_and_ends(counters: Counters, clock: Clock) -> None:
 
 def test_waiting_ends_when_the_blob_moves(counters: Counters) -> None:
     counters.blob_started(1, A, 100, 0)
-    counters.waiting("a" * 12, 10, "reset")
+    counters.waiting(A, 10, "reset", job=1)
     counters.waiting("network", 10, "offline")
     counters.blob_acknowledged(1, A, 10)
     assert counters.snapshot().waiting == ()
+    counters.waiting(C, 10, "reset", job=1)
+    counters.blob_started(1, provisional_digest(C), None, 0)
+    assert counters.snapshot().waiting == ()
+
+
+def test_waits_of_two_jobs_and_of_blobs_that_look_alike(counters: Counters) -> None:
+    alike = A[:-1] + "0"
+    for job, blob in ((1, A), (2, A), (1, alike)):
+        counters.waiting(blob, 10, f"{job}", job=job)
+    assert [(wait.what, wait.reason) for wait in counters.snapshot().waiting] == [
+        ("a" * 12, "1"),
+        ("a" * 12, "2"),
+        ("a" * 12, "1"),
+    ]
+    counters.blob_started(1, A, 100, 0)
+    assert [wait.reason for wait in counters.snapshot().waiting] == ["2", "1"]
+    counters.job_ended(1, "queued", "stopped")
+    assert [wait.reason for wait in counters.snapshot().waiting] == ["2"]
 
 
 def test_a_waiting_job_that_starts_again(counters: Counters) -> None:
