@@ -28,7 +28,6 @@ from pusher.cli.image_list import (
 )
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.options import worker_options
-from pusher.cli.output import print_notice
 from pusher.cli.password import login_options, with_password
 from pusher.cli.queueing import label_option, read_queueing, supersede_option, window_option
 from pusher.cli.settings import read_settings
@@ -94,7 +93,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if is_piped:  # its name is known only after reading it
             settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
-        with closing(Registries(store, settings, print_notice)) as registries:
+        with closing(Registries(store, settings)) as registries:
             is_copy = bool(source_registries(requests, keep_going=True))
             if is_copy:  # side by side with what is asked of its source
                 registries.ask_early(early)

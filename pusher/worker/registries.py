@@ -42,13 +42,15 @@ class Registries:
         self,
         store: Store | None,
         settings: Settings,
-        note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+        note: Callable[[str], None] | None = None,
     ) -> None:
-        """Without a store, start with no facts about links; ``note`` is called with registries' warnings."""
+        """Without a store, start with no facts about links; ``note`` is called with registries' warnings.
+        Without it they are kept for a run."""
         self.links = LinkEstimates(store)
         self._store = store
         self._settings = settings
-        self._note = note
+        self._kept: list[str] = []
+        self._note = note or self._kept.append
         self._sleep: Callable[[float], None] = time.sleep
         self._is_closed = False
         self._lock = threading.Lock()
@@ -74,6 +76,8 @@ class Registries:
         are those of LinkEstimates, ``sleep`` is that of RequestRate."""
         self._store, self._note, self._sleep = store, note, sleep
         self.links = LinkEstimates(store, limit, held_back)
+        while self._kept:
+            note(self._kept.pop(0))
 
     def _print(self, text: str) -> None:
         self._note(text)

@@ -19,6 +19,7 @@ from tests.support.fakeregistry.rules import Exchange
 from tests.support.home import pushed
 from tests.support.images import Image, make_image, write_archive
 from tests.support.layouts import Layout
+from tests.support.tokens import TokenServer, demand
 from tests.support.waiting import wait_until
 from tests.worker.origin import name_of, put, same
 
@@ -82,6 +83,20 @@ def test_the_registry_is_asked_while_the_job_is_recorded(
     monkeypatch.setattr(Jobs, "add", add_later)
     assert pusher("push", "api.tar", "--to", f"{registry.address}/api:1").code == 0
     assert [record.kind for record in registry.log].count(On.PING) == 1
+
+
+def test_what_is_asked_early_has_no_login_and_its_challenge_counts(
+    pusher: Pusher, registry: FakeRegistry, images: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUSHER_PASSWORD", "s3cr3t")
+    with TokenServer(login=("ann", "s3cr3t")) as tokens:
+        registry.faults.add(demand(tokens))
+        to = f"{registry.address}/api:1"
+        assert pusher("push", "api.tar", "--to", to, "--username", "ann").code == 0
+        pushed(registry, "api", "1", images["api"])
+        assert [asked.scopes for asked in tokens.asked] == [("repository:api:pull,push",)]
+        (ping,) = registry.requests(On.PING)
+        assert (ping.status, "Authorization" in ping.headers) == (401, False)
 
 
 def test_a_copy_asks_both_registries_side_by_side_and_each_once(
