@@ -128,7 +128,7 @@ def chunk_times(
     plan, chunks = ChunkPlan(size, link, None), []
     session = Session("http://r/1", link.first_size(None, profile), FREE, profile)
     while left := size - session.offset:
-        chunk = min(left, plan.next_size(session))
+        chunk = left if plan.is_last(session) else min(left, plan.next_size(session))
         chunks.append((chunk, chunk / rate + wait))
         plan.growth.record_success(chunk, chunks[-1][1], wait)
         link.record_chunk(chunk, chunks[-1][1], wait)
@@ -172,6 +172,8 @@ def test_the_second_chunk_is_as_large_as_any_where_a_break_costs_the_same_in_it(
     assert [size // MIB for size, _ in usual] == [10, 72]
     slow = chunk_times(LinkEstimate(), 82 * MIB, rate=2 * MB, wait=0.08, profile=profile)
     assert [size // MIB for size, _ in slow] == [10, 30, 30, 12], "no more than twenty seconds each"
+    short = chunk_times(LinkEstimate(), 47 * MIB, rate=2 * MB, wait=0.08, profile=profile)
+    assert [size // MIB for size, _ in short] == [10, 37], "the last one need not be even"
     known = chunk_times(LinkEstimate(), 82 * MIB, rate=5 * MB, wait=0.08, profile=DISTRIBUTION_2)
     assert [size // MIB for size, _ in known] == [5, 77]
     careful = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=DEFAULT)

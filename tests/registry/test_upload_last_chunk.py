@@ -48,7 +48,7 @@ def pushing_on_a_quiet_link(kind: str, folder: Path, **options: object) -> Itera
     """A push whose first chunk has ``CHUNK`` bytes, and so have those after a break; others may have all."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LinkEstimate, "first_size", lambda *_, **__: CHUNK)
-        patch.setattr(LinkEstimate, "largest_size", lambda link, *_: SIZE if link.is_quiet else CHUNK)
+        patch.setattr(LinkEstimate, "largest_size", lambda link, *_, **__: SIZE if link.is_quiet else CHUNK)
         patch.setattr(chunk_sizes, "_WAITING", -1.0)  # every response takes long
         with pushing(RULES[kind], folder, chunk_size=None, **options) as push:
             yield push

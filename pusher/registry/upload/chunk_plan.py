@@ -43,11 +43,12 @@ class ChunkPlan:
         self._given_up = 0  # acknowledged bytes of sessions given up for larger chunks
         self._furthest: int | None = None  # the largest offset of sessions before the present one
 
-    def next_size(self, session: Session) -> int:
-        """Return the size of a full chunk; it follows the link where chunks may differ in size."""
+    def next_size(self, session: Session, *, is_last: bool = False) -> int:
+        """Return the size of a full chunk, or up to which ``is_last``; it follows the link where chunks may
+        differ in size."""
         if session.profile.equal_chunks:
             return session.chunk_size
-        most = self._link.largest_size(self._wanted, session.profile, session.limits)
+        most = self._link.largest_size(self._wanted, session.profile, session.limits, is_last=is_last)
         if session.offset and self._link.is_quiet:
             self.growth.begin_at(most)
             if session.profile.has_fixed_break_cost:
@@ -57,7 +58,8 @@ class ChunkPlan:
             size = self.growth.next_size(session.chunk_size, most)
             if self._link.pays_to_grow(session.offset, self._total, size, self.growth.failures):
                 self.growth.raise_cap()
-        return max(self.growth.next_size(session.chunk_size, most), session.limits.smallest, self.again)
+        size = self.growth.next_size(session.chunk_size, most, is_last=is_last)
+        return max(size, session.limits.smallest, self.again)
 
     def arrived_size(self, session: Session, size: int, arrived: int) -> int:
         """Return how much of a chunk of ``size`` bytes to send of a blob whose first ``arrived`` bytes can be
@@ -72,7 +74,7 @@ class ChunkPlan:
         if session.offset == 0 and session.is_sent_whole(self._total):
             return True
         left = self._total - session.offset
-        return left == 0 or (self._ends_in_put(session) and left <= self.next_size(session))
+        return left == 0 or (self._ends_in_put(session) and left <= self.next_size(session, is_last=True))
 
     def _ends_in_put(self, session: Session) -> bool:
         """Return whether the last chunk goes in the closing PUT. Where that is a choice it saves a request;

@@ -89,12 +89,14 @@ class ChunkGrowth:
         self.failures = 0
         """Grown chunks that cost a session."""
 
-    def next_size(self, first: int, most: int) -> int:
+    def next_size(self, first: int, most: int, *, is_last: bool = False) -> int:
         """Return the size of the next chunk in a session whose first has ``first`` bytes: a multiple of that,
-        or ``most`` where it is less."""
+        unless it ``is_last``, or ``most`` where it is less."""
         if self._most is not None:
             most = min(most, max(first, self._most))
-        return most if most < first else min(max(self._grown, first), most) // first * first
+        if most < first or is_last:
+            return min(max(self._grown, first), most)
+        return min(max(self._grown, first), most) // first * first
 
     def record_success(self, size: int, seconds: float, answer: float | None = None) -> None:
         """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those

@@ -277,10 +277,13 @@ class LinkEstimate:
                 size = min(size, chunk_sizes.DEFAULT_CHUNK)
             return size if self._ceiling is None else min(size, self._ceiling)
 
-    def largest_size(self, wanted: int | None, profile: Profile, limits: Limits) -> int:
-        """Return the size up to which the chunks of an open session may grow."""
+    def largest_size(
+        self, wanted: int | None, profile: Profile, limits: Limits, *, is_last: bool = False
+    ) -> int:
+        """Return the size up to which the chunks of an open session may grow, or that of the last one, which
+        need not be even."""
         with self._lock:
-            size = wanted or self._best_size(profile, is_open=True)
+            size = wanted or self._best_size(profile, is_open=True, is_even=not is_last)
             return min(
                 size, *(most or size for most in (self._ceiling, self.accepted_size(wanted), limits.largest))
             )
@@ -348,8 +351,9 @@ class LinkEstimate:
             return self.round_trip * self.uplink
         return None
 
-    def _best_size(self, profile: Profile, *, is_open: bool = False) -> int:
-        """Return the best size for a new session's chunks or, ``is_open``, for the next chunk of one."""
+    def _best_size(self, profile: Profile, *, is_open: bool = False, is_even: bool = True) -> int:
+        """Return the best size for a new session's chunks or, ``is_open``, for the next chunk of one;
+        ``is_even``: rounded."""
         # Where the registry keeps part of a broken chunk, a break costs next to nothing. Where it restarts
         # the blob, all sizes cost the same until the link breaks; then small chunks may get through.
         dear = profile.whole_chunks or not profile.reports_offset
@@ -368,7 +372,8 @@ class LinkEstimate:
             size = max(size, min(best, bound))
         if self.uplink is not None:
             size = min(size, self.uplink * seconds)
-        return _even(min(max(size, chunk_sizes.LEAST), most))
+        size = min(max(size, chunk_sizes.LEAST), most)
+        return _even(size) if is_even else int(size)
 
 
 def _average(before: float | None, latest: float) -> float:
