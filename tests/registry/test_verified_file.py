@@ -10,7 +10,7 @@ import pytest
 
 from pusher.registry.http.body import BLOCK, BlobDamaged, BlobFile, Body
 from pusher.registry.http.verified_file import DigestVerifier
-from tests.registry.helpers import Onlooker, pushing
+from tests.registry.helpers import Onlooker, Push, pushing
 from tests.support.fakeregistry import On
 from tests.support.fakeregistry.distribution import DISTRIBUTION_3
 
@@ -48,6 +48,17 @@ def flip(path: Path, position: int) -> None:
     data = bytearray(path.read_bytes())
     data[4 + position] ^= 1
     path.write_bytes(data)
+
+
+def push_wrong_bytes(push: Push) -> None:
+    """Push a file that has the blob's size and other bytes."""
+    wrong = push.blob.path.with_name("wrong")
+    wrong.write_bytes(bytes(push.blob.size))
+    verifier = DigestVerifier(push.blob.digest, push.blob.size)
+    push.blob = BlobFile(push.blob.digest, push.blob.size, wrong, verifier=verifier)
+    push.restart()
+    with pytest.raises(BlobDamaged):
+        push.run()
 
 
 @pytest.mark.parametrize("chunk", [1000, 130_000, len(DATA)])
@@ -110,13 +121,7 @@ def test_a_file_that_is_another_one_is_damaged(digest: str, path: Path) -> None:
 def test_wrong_bytes_are_never_committed(tmp_path: Path, chunk_size: int) -> None:
     """Whatever the registry checks: the request that would end the upload is not finished."""
     with pushing(DISTRIBUTION_3, tmp_path, chunk_size=chunk_size) as push:
-        wrong = push.blob.path.with_name("wrong")
-        wrong.write_bytes(bytes(push.blob.size))
-        verifier = DigestVerifier(push.blob.digest, push.blob.size)
-        push.blob = BlobFile(push.blob.digest, push.blob.size, wrong, verifier=verifier)
-        push.restart()
-        with pytest.raises(BlobDamaged):
-            push.run()
+        push_wrong_bytes(push)
         assert not any(push.registry.blobs.values())
         assert all(record.status != 201 for record in push.registry.requests(On.CLOSE))
 
@@ -124,11 +129,5 @@ def test_wrong_bytes_are_never_committed(tmp_path: Path, chunk_size: int) -> Non
 def test_what_was_sent_of_wrong_bytes_is_counted(tmp_path: Path) -> None:
     """Also those of a request that was never finished."""
     with pushing(DISTRIBUTION_3, tmp_path, size=5 * BLOCK, chunk_size=10**9) as push:
-        wrong = push.blob.path.with_name("wrong")
-        wrong.write_bytes(bytes(push.blob.size))
-        verifier = DigestVerifier(push.blob.digest, push.blob.size)
-        push.blob = BlobFile(push.blob.digest, push.blob.size, wrong, verifier=verifier)
-        push.restart()
-        with pytest.raises(BlobDamaged):
-            push.run()
+        push_wrong_bytes(push)
         assert 0 < push.journal.sent < push.blob.size
