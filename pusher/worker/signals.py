@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import FrameType
@@ -13,6 +14,9 @@ from typing import Final
 
 from pusher.units import human_bytes
 
+_ONE_REQUEST: Final = 0.25
+"""Seconds within which a second SIGTERM counts as the first: timeout(1) sends one to the process, and one to
+its group."""
 _ASKED: Final = {
     signal.SIGINT: "stopping after the chunks in flight; press Ctrl-C again to stop now",
     signal.SIGTERM: "received SIGTERM: stopping after the chunks in flight",
@@ -45,21 +49,29 @@ def handle_signals(
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
-    arrived: SimpleQueue[int] = SimpleQueue()  # the one thing that a signal handler may put into
+    # the one thing that a signal handler may put into: signals, each with its time
+    arrived: SimpleQueue[tuple[int, float]] = SimpleQueue()
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if not seen.number:
             seen.number = number
             first()
-        arrived.put(number)
+        arrived.put((number, time.monotonic()))
 
     def answer() -> None:
         """Handle signals in a thread: notes take locks that the interrupted thread may hold."""
-        if not (number := arrived.get()):
+        before, since = arrived.get()
+        if not before:
             return
-        note(_ASKED[signal.Signals(number)])
+        note(_ASKED[signal.Signals(before)])
         warned = False
-        while number := arrived.get():
+        while True:
+            number, at = arrived.get()
+            if not number:
+                return
+            if number == before == signal.SIGTERM and at - since < _ONE_REQUEST:
+                continue
+            before, since = number, at
             if number == signal.SIGHUP:  # a terminal that closes may send several, from the shell and itself
                 continue
             cost = 0 if warned else at_stake()
@@ -81,7 +93,7 @@ def handle_signals(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        arrived.put(0)
+        arrived.put((0, 0.0))
         thread.join()
 
 

@@ -67,6 +67,25 @@ def test_once_finishes_the_chunk(
     assert registry.body_bytes_received() == blob_bytes(registry, "app"), "nothing is sent twice"
 
 
+def test_two_signals_of_one_request_are_one(
+    home: Home, pusher: Pusher, registry: FakeRegistry, archive: Path, stall: Stall
+) -> None:
+    """As timeout(1) sends them, at once to the process and to its group."""
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    process = _in_the_middle_of_a_chunk(pusher, registry, "run")
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+    said = read_until(process, STOPPING)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)  # it waits for the chunk
+    stall.release()
+    done = ended(process)
+    assert done.returncode == 143, said + done.stderr
+    assert "at once" not in said + done.stderr
+    assert registry.chunks == [CHUNK, CHUNK]
+    assert home.state(job.id) == "queued"
+
+
 def test_a_stop_ends_the_pauses_of_a_registry_that_limits_requests(
     home: Home, pusher: Pusher, registry: FakeRegistry, tmp_path: Path
 ) -> None:
