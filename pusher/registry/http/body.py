@@ -19,7 +19,7 @@ from pusher.registry.http.verified_file import DigestVerifier
 
 BLOCK = 128 * 1024
 """Bytes read and handed to the connection at a time."""
-_LARGEST_BLOCK: Final = 1024 * 1024
+LARGEST_BLOCK: Final = 1024 * 1024
 """The same on a link so fast that each block would cost more time than its bytes."""
 _QUICK: Final = 0.02
 """Seconds within which a block is sent on such a link."""
@@ -206,7 +206,7 @@ class Blocks:
         while block := self._body.read_slice(size):
             yield block
             now = self._clock()
-            size = min(2 * size, _LARGEST_BLOCK) if now - began < _QUICK else BLOCK
+            size = min(2 * size, LARGEST_BLOCK) if now - began < _QUICK else BLOCK
             began = now
 
 

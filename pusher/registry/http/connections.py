@@ -28,7 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pusher.config import Timeouts
 from pusher.registry.http.addresses import is_private
-from pusher.registry.http.body import BLOCK, FileSlice
+from pusher.registry.http.body import BLOCK, LARGEST_BLOCK, FileSlice
 from pusher.registry.http.dialing import HappyEyeballsMixin
 from pusher.registry.http.happy_eyeballs import AddressForbidden
 from pusher.registry.http.proxies import ProxyErrorMixin
@@ -47,8 +47,10 @@ _WHOLE_ANSWER: Final = 5
 _MAX_INTERIM: Final = 100
 _MAX_UNSENT: Final = 2 * BLOCK
 """Bytes that wait in the kernel at most: otherwise megabytes that a slow link has yet to carry count as sent,
-and the answer timeout starts long before they have arrived. It reports room once half of them have left: with
-more, a slow link seems to have stalled."""
+and the answer timeout starts long before they have arrived."""
+_MAX_UNSENT_ON_FAST_LINKS: Final = LARGEST_BLOCK
+"""The same while the largest blocks are sent, each in a moment: whenever half of these bytes have left, a
+thread wakes up to send more."""
 _CAN_LIMIT_UNSENT: Final = hasattr(socket, "TCP_NOTSENT_LOWAT")
 _CAN_SEND_FILES: Final = sys.platform == "linux"
 _NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
@@ -112,10 +114,11 @@ class _StallTimeoutMixin:
     _responses = 0
     _is_connected = False
     _closes = False
+    _most_unsent = _MAX_UNSENT
 
     def connect(self) -> None:
         """Connect, within the connect timeout, which includes a proxy's answer and the TLS handshake."""
-        self._is_connected, self._responses = False, 0
+        self._is_connected, self._responses, self._most_unsent = False, 0, _MAX_UNSENT
         super().connect()  # type: ignore[misc]
         self._is_connected = True
         if request := current_request():
@@ -201,6 +204,10 @@ class _StallTimeoutMixin:
 
     def _send_file(self, data: FileSlice) -> None:
         """Have the system send a part of a file, which needs no copy of it."""
+        if data.length >= LARGEST_BLOCK:
+            self._limit_unsent(_MAX_UNSENT_ON_FAST_LINKS)
+        elif data.length <= BLOCK:  # what is between them may be the rest of what is there
+            self._limit_unsent(_MAX_UNSENT)
         request, position, end = current_request(), data.start, data.start + data.length
         try:
             while position < end:
@@ -223,12 +230,24 @@ class _StallTimeoutMixin:
             _record_unacknowledged(request, self.sock, unsent=end - position)
             raise
 
+    def _limit_unsent(self, count: int) -> None:
+        """Let at most ``count`` bytes wait in the kernel."""
+        if _CAN_LIMIT_UNSENT and count != self._most_unsent:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, count)
+            self._most_unsent = count
+
     def _wait_for_room(self) -> None:
-        """Wait until the connection takes bytes. Raises TimeoutError after the stall timeout."""
+        """Wait until the connection takes bytes, which is once half of those in the kernel have left.
+
+        Raises TimeoutError if the other side has acknowledged none within the stall timeout.
+        """
         poll = select.poll()
         poll.register(self.sock, select.POLLOUT)
-        if not poll.poll(1000 * self.sock.gettimeout()):
-            raise TimeoutError("timed out")
+        left = unacknowledged(self.sock.fileno())
+        while not poll.poll(1000 * self.sock.gettimeout()):
+            before, left = left, unacknowledged(self.sock.fileno())
+            if left >= before:
+                raise TimeoutError("timed out")
 
 
 def _record_unacknowledged(request: PendingRequest | None, sock: Any, *, unsent: int = 0) -> None:
