@@ -109,7 +109,7 @@ def destination(name: str | None, *, to: str | None = None, default: str | None 
     return path if path is not None or name is None else _complete(name, default)
 
 
-def parse_to(to: str | None, default: str | None = None) -> Reference | RegistryPath | None:
+def parse_to(to: str | None, default: str | None) -> Reference | RegistryPath | None:
     """Read ``--to``: a reference, or a registry path in which the image keeps its name.
 
     A registry path is ``host``, ``host:5000`` or ``host/namespace/`` with its slash at the end. ``default``

@@ -1,4 +1,4 @@
-"""Variables of compose files: ``.env`` files, and ``${...}`` in texts
+"""Read the variables of compose files: ``.env`` files, and ``${...}`` in texts
 (https://docs.docker.com/reference/compose-file/interpolation/).
 
 Docker compose refuses a ``.env`` file of which it cannot read a line

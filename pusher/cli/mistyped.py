@@ -101,9 +101,7 @@ _VARIABLES: Final = {
 """Options of other tools that are environment variables here, as they concern every command."""
 
 
-def refuse_command(
-    name: str, path: str, known: Iterable[str], rest: Sequence[str] = ()
-) -> CommandLineInvalid:
+def refuse_command(name: str, path: str, known: Iterable[str], rest: Sequence[str]) -> CommandLineInvalid:
     """Return the error for an unknown command ``name``, between ``path`` and ``rest``."""
     known = list(known)
     import difflib

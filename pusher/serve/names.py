@@ -1,4 +1,4 @@
-"""Names in requests: repositories, tags, digests (distribution-spec, "Pulling manifests")."""
+"""Check names in requests: repositories, tags, digests (distribution-spec, "Pulling manifests")."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ def checked_tag(text: str) -> str:
 
 
 def is_reference_by_digest(reference: str) -> bool:
-    """Whether a manifest is meant by digest, rightly written or not: no tag has a colon."""
+    """Return whether a manifest is meant by digest, rightly written or not: no tag has a colon."""
     return ":" in reference

@@ -168,7 +168,7 @@ def server_in_background(
             thread.join()
 
 
-def make_server(app: ASGIApp, certificate: Certificate | None = None) -> uvicorn.Server:
+def make_server(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Server:
     """Return a server that is to ``run``, and ends once its ``should_exit`` is set.
 
     Raises CertificateFileUnusable.

@@ -1,4 +1,4 @@
-"""Answers that come before all of the body did: the rest is read, so that the client reads the answer."""
+"""Read the rest of a body that was answered before its end, so that the client reads the answer."""
 
 from __future__ import annotations
 

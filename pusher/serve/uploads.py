@@ -159,7 +159,7 @@ class Upload:
 class UploadSessions:
     """The sessions of a registry, in a folder of their own; kept across restarts."""
 
-    def __init__(self, folder: Path, catalog: Catalog, longest: float = LONGEST) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, longest: float) -> None:
         """Open the uploads; ``longest``: seconds after which an unused session is removed."""
         self._longest = longest
         self._folder = folder

@@ -112,7 +112,7 @@ class BlobsInArchive:
             yield ExportPiece("blob", entries[entry], entry.size, stream)
 
 
-def read_small(root: Path, name: str, *, follow_links: bool = False) -> bytes:
+def read_small(root: Path, name: str, *, follow_links: bool) -> bytes:
     """Read a file of at most 16 MiB below ``root``. Raises like ``open_below``, and ArchiveInvalid."""
     with open_below(root, name, follow_links=follow_links)[0] as file:
         raw = file.read(SMALL + 1)
@@ -121,7 +121,7 @@ def read_small(root: Path, name: str, *, follow_links: bool = False) -> bytes:
     return raw
 
 
-def open_below(root: Path, name: str, *, follow_links: bool = False) -> tuple[BinaryIO, Path]:
+def open_below(root: Path, name: str, *, follow_links: bool) -> tuple[BinaryIO, Path]:
     """Open a regular file below ``root``; return it with its real path.
 
     Links are resolved first; the resolved path is then opened without following any, so that a link created

@@ -1,4 +1,4 @@
-"""Reading what is compressed: archives as a whole, and layers that no manifest describes.
+"""Read what is compressed: archives as a whole, and layers that no manifest describes.
 
 The libraries are imported by what reads with them: most archives are not compressed.
 """
@@ -103,11 +103,11 @@ class _Members:
 
     @property
     def is_plain(self) -> bool:
-        """At the end of the file: whether it is one member and nothing else."""
+        """Whether the file, read to its end, is one member and nothing else."""
         return self._begins_plainly and self._count == 1 and not self.is_padded
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, none at the end; EOFError where the file is cut off."""
+        """Return at most ``size`` bytes, none at the end. Raises EOFError if the file is cut off."""
         while True:
             if self._member.eof:
                 self._data = self._data or self._file.read(_GZIP_READ)
@@ -145,7 +145,10 @@ class Decompressed(io.RawIOBase):
         return len(data)
 
     def read(self, size: int = _READ) -> bytes:
-        """At most ``size`` bytes, none at the end. Raises ArchiveTruncated, ArchiveInvalid, SourceError."""
+        """Return at most ``size`` bytes, none at the end.
+
+        Raises ArchiveTruncated, ArchiveInvalid, SourceError.
+        """
         try:
             return self._stream.read(size)
         except EOFError as error:
@@ -176,7 +179,7 @@ def decompression(head: bytes) -> Method | None:
 
 
 def decompress(file: BinaryIO, name: str, methods: Sequence[Method]) -> BinaryIO | Decompressed:
-    """``file`` read by one method after the other."""
+    """Return ``file`` read by one method after the other."""
     stream: BinaryIO | Decompressed = file
     for number, how in enumerate(methods):
         inner = stream if number == 0 else io.BufferedReader(cast("Decompressed", stream), _READ)
@@ -235,7 +238,7 @@ def _zstd(file: BinaryIO, memory: int) -> BinaryIO:
 
 
 class _Xz(io.RawIOBase):
-    """lzma.LZMAFile has no limit of memory."""
+    """Reads xz in bounded memory, which lzma.LZMAFile cannot."""
 
     def __init__(self, file: BinaryIO, memory: int) -> None:
         self._file = file
@@ -273,7 +276,7 @@ def _bzip2(file: BinaryIO, memory: int) -> BinaryIO:  # noqa: ARG001 - it takes 
 
 
 def _bzip2_of(head: bytes) -> Method | None:
-    """``BZh`` alone may be the name of a tar's first file."""
+    """Return how to read bzip2, if the file is that: ``BZh`` alone may be the name of a tar's first file."""
     return _bzip2 if head.startswith(b"BZh") and head[4:10] in _BZIP2_BLOCKS else None
 
 

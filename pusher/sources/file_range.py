@@ -63,5 +63,5 @@ class Joined(io.RawIOBase):
 
 
 def open_buffered(raw: io.RawIOBase) -> BinaryIO:
-    """``raw`` as a stream whose ``read(n)`` gives n bytes, fewer at the end only."""
+    """Return ``raw`` as a stream whose ``read(n)`` gives n bytes, fewer at the end only."""
     return io.BufferedReader(raw, 1 << 16)

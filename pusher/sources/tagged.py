@@ -1,4 +1,4 @@
-"""The images of a source that holds several, for ``--all-tags``."""
+"""List the images of a source that holds several, for ``--all-tags``."""
 
 from __future__ import annotations
 

@@ -47,7 +47,6 @@ class StoreOutages:
         stopping: Callable[[], bool] = lambda: False,
         back: Callable[[], None] = lambda: None,
         policy: RetryPolicy = DEFAULT,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._note = note
         self._limit = limit
@@ -55,7 +54,6 @@ class StoreOutages:
         self._stopping = stopping
         self._back = back
         self._policy = policy
-        self._clock = clock
         self._lock = threading.Lock()
         self._since: float | None = None
         self._waiting = 0
@@ -73,7 +71,7 @@ class StoreOutages:
 
         def step() -> T:
             nonlocal began
-            began = self._clock()
+            began = time.monotonic()
             return call()
 
         def wait(pause: float, error: PusherError) -> None:
@@ -105,9 +103,9 @@ class StoreOutages:
             return self._since
 
     def _sleep(self, error: PusherError, since: float, pause: float) -> None:
-        until = self._clock() + pause
+        until = time.monotonic() + pause
         stop_at: float | None = None
-        while (now := self._clock()) < until:
+        while (now := time.monotonic()) < until:
             if self._limit is not None and now - since >= self._limit:
                 raise error
             if self._stopping():
@@ -124,7 +122,7 @@ class StoreOutages:
             since, self._since = self._since, None
         if since is not None:
             self._back()
-            self._note(f"the job store is back after {self._clock() - since:.0f} s; continuing")
+            self._note(f"the job store is back after {time.monotonic() - since:.0f} s; continuing")
 
 
 class OutageProxy:

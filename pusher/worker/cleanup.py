@@ -121,7 +121,7 @@ def prune(
 
 
 def keep_limits(
-    store: Store, settings: Settings, spool: Spool, job_ids: Collection[int], *, until: datetime | None = None
+    store: Store, settings: Settings, spool: Spool, job_ids: Collection[int], *, until: datetime | None
 ) -> None:
     """Delete what is beyond the limits: jobs that finished long ago, and not after ``until``; blobs that no
     job needs; the oldest events of ``job_ids``; workers and machines that are gone. Runs do it by

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -72,24 +73,8 @@ def summarize(
         ids |= {job.id for job in store.jobs.list(states=UNFINISHED_STATES)}
         result.failed_before = [job for job in store.jobs.list_failed() if job.id not in ids]
     for job_id in sorted(ids):
-        try:
-            job = store.jobs.get(job_id)
-        except JobUnknown:  # finished, and pruned meanwhile
-            continue
-        if job.state == JobState.SUCCEEDED:
-            result.succeeded.append(job)
-        elif job.state == JobState.FAILED:
-            result.failed.append(job)
-        elif job.state == JobState.SUPERSEDED:
-            result.superseded.append(job)
-        elif job.state == JobState.CANCELLED:
-            result.cancelled.append(job)
-        elif job.state == JobState.RECEIVING:  # the client sends the rest
-            continue
-        elif only is None and machine is not None and not job.is_for(machine):
-            result.elsewhere.append(job)
-        else:
-            result.unfinished.append(job)
+        with suppress(JobUnknown):  # finished, and pruned meanwhile
+            _add_job(result, store.jobs.get(job_id), machine if only is None else None)
     result.taken_over = [job for job in result.elsewhere if job.id in touched]
     if pushed is not None:
         result.pushed_elsewhere = frozenset(job.id for job in result.succeeded if job.id not in pushed)
@@ -110,12 +95,35 @@ def summarize(
     ended = (*result.succeeded, *result.failed, *result.unfinished)
     totals = store.jobs.totals([job.id for job in ended if job.id in touched])
     result.bytes_wasted = sum(total.bytes_wasted for total in totals.values())
-    if result.failed:
-        result.exit_code = next(iter(exit_codes)) if len(exit_codes) == 1 else ExitCode.FAILED
-    elif any(
-        only is not None or job.state != JobState.RUNNING or job.id in result.interrupted
-        for job in result.unfinished
-    ):
-        # what runs now is pushed and reported by another worker: one that shares the queue has done its part
-        result.exit_code = ExitCode.UNFINISHED
+    result.exit_code = _exit_code(result, exit_codes, is_whole_queue=only is None)
     return result
+
+
+def _add_job(result: RunResult, job: JobRecord, machine: Machine | None) -> None:
+    """Add a job to the list of its state; one that only others than ``machine`` can work on to those."""
+    match job.state:
+        case JobState.SUCCEEDED:
+            result.succeeded.append(job)
+        case JobState.FAILED:
+            result.failed.append(job)
+        case JobState.SUPERSEDED:
+            result.superseded.append(job)
+        case JobState.CANCELLED:
+            result.cancelled.append(job)
+        case JobState.RECEIVING:  # the client sends the rest
+            pass
+        case _ if machine is not None and not job.is_for(machine):
+            result.elsewhere.append(job)
+        case _:
+            result.unfinished.append(job)
+
+
+def _exit_code(result: RunResult, exit_codes: Collection[ExitCode], *, is_whole_queue: bool) -> ExitCode:
+    if result.failed:
+        return next(iter(exit_codes)) if len(exit_codes) == 1 else ExitCode.FAILED
+    # what runs now is pushed and reported by another worker: one that shares the queue has done its part
+    is_left = any(
+        not is_whole_queue or job.state != JobState.RUNNING or job.id in result.interrupted
+        for job in result.unfinished
+    )
+    return ExitCode.UNFINISHED if is_left else ExitCode.DONE

@@ -77,7 +77,7 @@ class LinkEstimates:
             self._store.facts.forget_limits(registry)
             link.forget_refusals()
 
-    def learn(self, registry: str, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+    def learn(self, registry: str, *, profile: str | None, max_chunk: int | None) -> None:
         """Store the profile or the largest chunk that refusals showed. Raises StoreError."""
         changes = {"profile": profile, "max_chunk": max_chunk}
         known = {name: value for name, value in changes.items() if value is not None}

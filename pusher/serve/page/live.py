@@ -67,9 +67,7 @@ class _Feed:
 class LiveViews:
     """The views that browsers have open. Belongs to one event loop."""
 
-    def __init__(self, *, most: int = MOST, every: float = EVERY) -> None:
-        self._most = most
-        self._every = every
+    def __init__(self) -> None:
         self._feeds: dict[View, _Feed] = {}
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -79,7 +77,7 @@ class LiveViews:
     @property
     def is_full(self) -> bool:
         """Return whether there are as many streams as there may be."""
-        return sum(feed.followers for feed in self._feeds.values()) >= self._most
+        return sum(feed.followers for feed in self._feeds.values()) >= MOST
 
     def read_now(self) -> None:
         """Read the views without a pause, because something changed."""
@@ -118,7 +116,7 @@ class LiveViews:
                     if feed.followers:
                         feed.publish(await run_in_threadpool(_read, view))
                         self.readings += 1
-                pause = max(self._every, _REST * (time.monotonic() - began))
+                pause = max(EVERY, _REST * (time.monotonic() - began))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._wake.wait()

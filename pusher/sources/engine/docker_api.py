@@ -40,7 +40,7 @@ class DockerApi:
                 return None
         return host.removeprefix(_UNIX) if host.startswith(_UNIX) else None
 
-    def open_grpc(self, check_stop: Callable[[], None] | None = None) -> GrpcConnection:
+    def open_grpc(self, check_stop: Callable[[], None] | None) -> GrpcConnection:
         """Open a connection. ``check_stop`` is called each second while Docker is silent.
 
         Raises GrpcBroken, SourceError, OSError, and what ``check_stop`` raises.

@@ -60,7 +60,7 @@ class StreamContents:
         return False
 
 
-def scan_save_stream(source: reader.Input, root: str, keeper: BlobKeeper | None = None) -> StreamContents:
+def scan_save_stream(source: reader.Input, root: str, keeper: BlobKeeper | None) -> StreamContents:
     """Read a `save` stream until every manifest and config below ``root`` is known, and ``keeper`` wants none
     of the layers that are still to come; else to its end.
 

@@ -85,7 +85,7 @@ def number(field: bytes, what: str = "a number") -> int:
 
 
 def _check_sum(block: bytes) -> None:
-    """POSIX adds unsigned bytes; some old tars added signed ones."""
+    """Check the sum of a header. POSIX adds unsigned bytes; some old tars added signed ones."""
     try:
         wanted = number(block[148:156])
     except Damaged:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.serve.page.live import MOST
+from pusher.serve.page.live import EVERY, MOST
 from tests.serve.page.served import ServedPage
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Background
@@ -101,7 +101,7 @@ def test_browsers_that_show_the_same_share_one_reader(page: ServedPage) -> None:
         page.press(1, "pause")
         for stream in opened:
             assert stream.read()[0] == "parts"
-        rounds = 2 + (time.monotonic() - began) / page.site.live._every
+        rounds = 2 + (time.monotonic() - began) / EVERY
         assert page.site.live.readings - before < 10 * rounds  # one each would be 20 a round
 
 

@@ -32,7 +32,7 @@ _WITH_ROOT: Final = re.compile(r"\[(?:([a-z0-9-]+)@)?([^]+]*)(?:\+[^]]*)?\](.*)"
 """``[driver@graphroot+runroot]NAME``, as in containers-transports(5); the runroot is not used."""
 
 
-def open_storage(kind: str, root: Path, driver: str | None = None) -> Storage:
+def open_storage(kind: str, root: Path, driver: str | None) -> Storage:
     """Open the storage of this kind at ``root``. Raises StorageDoubtful."""
     return STORAGES[kind](root, driver)
 
