@@ -186,7 +186,7 @@ class _Parser:
         self._check_shape()
         host, _, namespace = self.text.removesuffix("/").partition("/")
         if not _is_host(host):
-            raise self._wrong(
+            raise self._malformed_error(
                 f"its first part {_cut(host)!r} is not a host: it has neither a dot nor a port",
                 "write it like registry.example.com, localhost:5000 or registry.example.com/team",
             )
@@ -208,7 +208,7 @@ class _Parser:
         if registry == DOCKER_HUB and "/" not in repository:
             repository = f"library/{repository}"
         if len(repository) > _LONGEST_REPOSITORY:
-            raise self._wrong(
+            raise self._malformed_error(
                 f"its repository has {len(repository)} characters",
                 f"a repository has at most {_LONGEST_REPOSITORY}, the registry's host not counted",
             )
@@ -216,7 +216,7 @@ class _Parser:
             tag = "latest"
         return Reference(registry, repository, tag or None, digest or None)
 
-    def _wrong(self, why: str, hint: str) -> ReferenceMalformed:
+    def _malformed_error(self, why: str, hint: str) -> ReferenceMalformed:
         shown = self.text if len(self.text) <= 100 else self.text[:97] + "..."
         return ReferenceMalformed(f"{shown!r} is not {self.what}: {why}", hint=hint)
 
@@ -225,9 +225,9 @@ class _Parser:
         if not text.strip():
             raise ReferenceMalformed("the image reference is empty", hint=f"write it like {_EXAMPLE}")
         if text != text.strip():
-            raise self._wrong("there is a space before or after it", f"write {text.strip()}")
+            raise self._malformed_error("there is a space before or after it", f"write {text.strip()}")
         if space := re.search(r"[\s\x00-\x1f\x7f]", text):
-            raise self._wrong(
+            raise self._malformed_error(
                 f"there is {_name_of(space.group())} at position {space.start() + 1}",
                 f"a reference has none; write it like {_EXAMPLE}",
             )
@@ -235,14 +235,14 @@ class _Parser:
             also = (
                 ", and add --plain-http where the registry speaks http" if scheme.group(1) == "http" else ""
             )
-            raise self._wrong(
+            raise self._malformed_error(
                 f"it begins with {scheme.group()}",
                 f"write it without: {text[scheme.end() :].rstrip('/') or _EXAMPLE}{also}",
             )
         if text.startswith("/"):
-            raise self._wrong("it begins with a slash", f"write {text.lstrip('/') or _EXAMPLE}")
+            raise self._malformed_error("it begins with a slash", f"write {text.lstrip('/') or _EXAMPLE}")
         if text.startswith((":", "@")) and not (text.startswith("::") and "/" in text):
-            raise self._wrong(f"there is no name before {text[0]!r}", f"write it like {_EXAMPLE}")
+            raise self._malformed_error(f"there is no name before {text[0]!r}", f"write it like {_EXAMPLE}")
 
     def _split_tag(self, rest: str) -> tuple[str, str, str]:
         """Return name, ``:`` or nothing, tag. A colon before the last slash belongs to the port."""
@@ -251,9 +251,9 @@ class _Parser:
         name = f"{head}{slash}{repository}"
         if not repository and slash:
             right = f"write it like {head}/app:1.2" if _is_host(head) else f"write {head}"
-            raise self._wrong(f"there is no repository after {head + slash!r}", right)
+            raise self._malformed_error(f"there is no repository after {head + slash!r}", right)
         if ":" in tag:
-            raise self._wrong(
+            raise self._malformed_error(
                 f"there is more than one colon after {repository!r}",
                 f"one tag is allowed: {name}:{tag.rpartition(':')[2] or '1.2'}",
             )
@@ -270,25 +270,25 @@ class _Parser:
         if registry.startswith("["):
             inner, closed, after = registry[1:].partition("]")
             if not closed or not _is_ipv6(inner):
-                raise self._wrong(
+                raise self._malformed_error(
                     f"its registry {registry!r} is not an IPv6 address in brackets",
                     "write it like [::1]:5000/app:1.2",
                 )
             host, colon, port = f"[{inner}]", after[:1], after[1:]
             if colon not in ("", ":"):
-                raise self._wrong(
+                raise self._malformed_error(
                     f"there is {after!r} after the address {host}",
                     f"a port follows with a colon, {host}:5000",
                 )
         elif registry.count(":") > 1:
-            raise self._wrong(
+            raise self._malformed_error(
                 f"its registry {registry!r} has several colons",
                 "write host:port, and an IPv6 address in brackets: [::1]:5000/app:1.2",
             )
         else:
             host, colon, port = registry.partition(":")
             if not _HOST.fullmatch(host):
-                raise self._wrong(
+                raise self._malformed_error(
                     f"its registry {host!r} is not a host name",
                     "a host name has letters, digits and dots, and hyphens between letters or digits",
                 )
@@ -298,11 +298,11 @@ class _Parser:
                 if port
                 else (f"the port after '{host}:' is missing")
             )
-            raise self._wrong(what, f"write it like {host}:5000/app:1.2")
+            raise self._malformed_error(what, f"write it like {host}:5000/app:1.2")
 
     def _check_repository(self, repository: str) -> None:
         if _IMAGE_ID.fullmatch(repository):
-            raise self._wrong(
+            raise self._malformed_error(
                 "it is an image ID, which says nothing of where to push",
                 f"name the destination: --to {_EXAMPLE}",
             )
@@ -310,26 +310,26 @@ class _Parser:
             if _COMPONENT.fullmatch(component):
                 continue
             if not component:
-                raise self._wrong(
+                raise self._malformed_error(
                     "there are two slashes in a row", f"write {re.sub('/{2,}', '/', self.text)}"
                 )
             if component != component.lower():
                 fixed = self.text.replace(repository, repository.lower(), 1)
-                raise self._wrong(
+                raise self._malformed_error(
                     f"its repository has upper-case letters in {component!r}",
                     f"write it in lower case: {fixed}",
                 )
             if bad := re.search(r"[^a-z0-9._-]", component):
-                raise self._wrong(
+                raise self._malformed_error(
                     f"its repository has {_name_of(bad.group())} in {component!r}",
                     "a repository has lower-case letters, digits, and between them '.', '_', '__' or hyphens",
                 )
             if not (component[0].isalnum() and component[-1].isalnum()):
-                raise self._wrong(
+                raise self._malformed_error(
                     f"{component!r} in its repository begins or ends with a separator",
                     f"a letter or digit is at both ends: {component.strip('._-') or 'app'}",
                 )
-            raise self._wrong(
+            raise self._malformed_error(
                 f"{component!r} in its repository has separators in a row",
                 "between letters or digits is one '.', one '_', two '_' or any number of hyphens",
             )
@@ -337,19 +337,21 @@ class _Parser:
     def check_tag(self, name: str, tag: str) -> None:
         """Raise ReferenceMalformed unless ``tag`` can be the tag of ``name``."""
         if not tag:
-            raise self._wrong("the tag is empty", f"write {name}:latest, or {name} alone")
+            raise self._malformed_error("the tag is empty", f"write {name}:latest, or {name} alone")
         if tag[0] in ".-":
-            raise self._wrong(
+            raise self._malformed_error(
                 f"its tag {tag!r} begins with {tag[0]!r}", f"write {name}:{tag.lstrip('.-') or 'latest'}"
             )
         if not _TAG.fullmatch(tag):
             bad = re.search(r"[^A-Za-z0-9_.-]", tag)
-            raise self._wrong(
+            raise self._malformed_error(
                 f"its tag {tag!r} has {_name_of(bad.group() if bad else tag)}",
                 "a tag has letters, digits, '_', '.' and '-'",
             )
         if len(tag) > _LONGEST_TAG:
-            raise self._wrong(f"its tag has {len(tag)} characters", f"a tag has at most {_LONGEST_TAG}")
+            raise self._malformed_error(
+                f"its tag has {len(tag)} characters", f"a tag has at most {_LONGEST_TAG}"
+            )
 
     def _check_digest(self, rest: str, digest: str) -> None:
         if is_sha256(digest):
@@ -363,7 +365,9 @@ class _Parser:
             why = f"its digest has {len(value)} digits"
         else:
             why = "its digest has characters other than 0-9 and a-f"
-        raise self._wrong(why, f"a digest is sha256: and 64 of 0-9 and a-f; write {rest}@sha256:...")
+        raise self._malformed_error(
+            why, f"a digest is sha256: and 64 of 0-9 and a-f; write {rest}@sha256:..."
+        )
 
 
 def _is_host(part: str) -> bool:

@@ -35,9 +35,9 @@ class Command(click.Command):
         with _in_context(ctx):
             super().parse_args(ctx, args)
         if ctx.args and not ctx.resilient_parsing:
-            from pusher.cli.mistyped import refuse_arguments
+            from pusher.cli.mistyped import extra_arguments_error
 
-            raise refuse_arguments(ctx, ctx.args)
+            raise extra_arguments_error(ctx, ctx.args)
         return ctx.args
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -69,9 +69,9 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
-            from pusher.cli.mistyped import refuse_command
+            from pusher.cli.mistyped import unknown_command_error
 
-            raise refuse_command(name, ctx.command_path, self.list_commands(ctx), args[1:])
+            raise unknown_command_error(name, ctx.command_path, self.list_commands(ctx), args[1:])
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -67,7 +67,7 @@ def read_compose(paths: Sequence[Path], note: Callable[[str], None] = lambda _: 
     main = reader.read(paths, folder, variables)
     projects = [*reader.included(main, ()), main]
     if not any(project.services for project in projects):
-        raise _invalid(main.path, "it has no services")
+        raise _invalid_error(main.path, "it has no services")
     images: dict[str, list[str]] = {}
     left_out = []
     for project in projects:
@@ -80,7 +80,7 @@ def read_compose(paths: Sequence[Path], note: Callable[[str], None] = lambda _: 
             else:
                 left_out.append(name)
     if not images:
-        raise _nothing_built(main.path, left_out)
+        raise _nothing_built_error(main.path, left_out)
     return list(dict.fromkeys(image for found in images.values() for image in found))
 
 
@@ -138,12 +138,12 @@ def _interpolate_image(text: str, project: _Project, note: Callable[[str], None]
         try:
             Reference.parse(image)
         except ReferenceMalformed:
-            raise _invalid(project.path, what) from None
+            raise _invalid_error(project.path, what) from None
         note(f"{what}: the image is {image}, as in docker compose")
     return image
 
 
-def _nothing_built(path: Path, left_out: Sequence[str]) -> InvalidOption:
+def _nothing_built_error(path: Path, left_out: Sequence[str]) -> InvalidOption:
     if not left_out:
         return InvalidOption(
             f"no service in the compose file {_shown(path)} has a build",
@@ -188,9 +188,9 @@ class _Reader:
             values = entry if isinstance(entry, dict) else {"path": entry}
             paths = [project.folder / path for path in _texts(values.get("path"), project)]
             if not paths:
-                raise _invalid(project.path, "an include has no path")
+                raise _invalid_error(project.path, "an include has no path")
             if any(path.resolve() in outer for path in paths) or len(outer) > _DEEPEST:
-                raise _invalid(project.path, "it includes itself")
+                raise _invalid_error(project.path, "it includes itself")
             own = _texts(values.get("project_directory"), project)
             folder = project.folder / own[0] if own else paths[0].parent
             env_files = [project.folder / path for path in _texts(values.get("env_file"), project)]
@@ -207,14 +207,14 @@ class _Reader:
         self, project: _Project, name: str, extending: tuple[tuple[Path, str], ...]
     ) -> Mapping[str, Any]:
         if name not in project.services:
-            raise _invalid(extending[-1][0], f"it extends {quoted(name)}, which is not a service")
+            raise _invalid_error(extending[-1][0], f"it extends {quoted(name)}, which is not a service")
         service = project.services[name]
         base = _untagged(service.get("extends"))
         if base is None:
             return service
         here = (project.path.resolve(), name)
         if here in extending or len(extending) > _DEEPEST:
-            raise _invalid(project.path, f"the service {quoted(name)} extends itself")
+            raise _invalid_error(project.path, f"the service {quoted(name)} extends itself")
         file = base.get("file") if isinstance(base, dict) else None
         other = str(base.get("service")) if isinstance(base, dict) else str(base)
         source = project
@@ -227,7 +227,7 @@ class _Reader:
         """Return the YAML documents of a file."""
         if path not in self._documents:
             if len(self._documents) >= _MAX_FILES:
-                raise _invalid(path, f"there are more than {_MAX_FILES} files")
+                raise _invalid_error(path, f"there are more than {_MAX_FILES} files")
             self._documents[path] = _load(path)
         return self._documents[path]
 
@@ -285,7 +285,7 @@ def _load(path: Path) -> list[Mapping[str, Any]]:
             with path.open("rb") as file:
                 data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
-            raise _invalid(path, f"it has more than {_MAX_BYTES // 1024**2} MiB")
+            raise _invalid_error(path, f"it has more than {_MAX_BYTES // 1024**2} MiB")
         documents = list(yaml.load_all(data, _loader()))
     except OSError as error:
         is_remote = ":" in path.as_posix()  # oci://..., https://...git
@@ -298,11 +298,11 @@ def _load(path: Path) -> list[Mapping[str, Any]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark is not None else ""
-        raise _invalid(path, f"it is not valid YAML{where}") from None
+        raise _invalid_error(path, f"it is not valid YAML{where}") from None
     except (ValueError, RecursionError):  # lists in lists
-        raise _invalid(path, "it is not valid YAML") from None
+        raise _invalid_error(path, "it is not valid YAML") from None
     if not documents or not all(isinstance(document, dict) for document in documents):
-        raise _invalid(path, "it has no services")
+        raise _invalid_error(path, "it has no services")
     return documents
 
 
@@ -337,10 +337,10 @@ def _interpolate(text: str, interpolation: Interpolation, path: Path) -> str:
     try:
         return interpolation.interpolate(text)
     except VariableError as error:
-        raise _invalid(path, str(error)) from None
+        raise _invalid_error(path, str(error)) from None
 
 
-def _invalid(path: Path, why: str) -> InvalidOption:
+def _invalid_error(path: Path, why: str) -> InvalidOption:
     return InvalidOption(
         f"the compose file {_shown(path)} cannot be used: {why}", hint="check it with: docker compose config"
     )

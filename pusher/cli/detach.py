@@ -23,7 +23,7 @@ from pusher.cli.verbose import is_log_json
 from pusher.cli.worker_log import redirect_output
 from pusher.config import Settings
 from pusher.errors import InvalidOption
-from pusher.worker.background import BackgroundLock, already_running, find_background_worker, log_path
+from pusher.worker.background import BackgroundLock, already_running_error, find_background_worker, log_path
 
 _READY: Final = "_PUSHER_READY"
 """The variable with the number of the pipe's descriptor."""
@@ -78,7 +78,7 @@ def start_in_background(settings: Settings) -> int:
     Raises WorkerAlreadyRunning.
     """
     if find_background_worker(settings.home) is not None:
-        raise already_running(settings.home)
+        raise already_running_error(settings.home)
     pipe, ready = os.pipe()
     process = subprocess.Popen(
         [sys.executable, *sys.orig_argv[1:]], env={**os.environ, _READY: str(ready)}, pass_fds=[ready]

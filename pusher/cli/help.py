@@ -127,12 +127,12 @@ def _help_of(root: click.Context, words: tuple[str, ...]) -> str:
         group = context.command
         command = group.get_command(context, word) if isinstance(group, click.Group) else None
         if command is None:
-            raise _unknown(word, context)
+            raise _unknown_error(word, context)
         context = click.Context(command, parent=context, info_name=word)
     return context.get_help()
 
 
-def _unknown(word: str, context: click.Context) -> CommandLineInvalid:
+def _unknown_error(word: str, context: click.Context) -> CommandLineInvalid:
     from pusher.help.topics import NAMES, SYNONYMS
 
     is_top = context.parent is None

@@ -107,7 +107,7 @@ class JobOutput:
         try:
             file.write_text(text)
         except OSError as error:
-            self.errors.append(_unwritable(file, error))
+            self.errors.append(_unwritable_error(file, error))
 
 
 def digest_reference(job: JobRecord) -> str:
@@ -154,7 +154,7 @@ def _check_writable(file: Path) -> None:
         )
 
 
-def _unwritable(file: Path, error: OSError) -> OutputUnwritable:
+def _unwritable_error(file: Path, error: OSError) -> OutputUnwritable:
     return OutputUnwritable(
         f"--digest-file: {file} cannot be written: {error.strerror}",
         hint="pusher status --json has the digests of what was pushed",

@@ -101,7 +101,9 @@ _VARIABLES: Final = {
 """Options of other tools that are environment variables here, as they concern every command."""
 
 
-def refuse_command(name: str, path: str, known: Iterable[str], rest: Sequence[str]) -> CommandLineInvalid:
+def unknown_command_error(
+    name: str, path: str, known: Iterable[str], rest: Sequence[str]
+) -> CommandLineInvalid:
     """Return the error for an unknown command ``name``, between ``path`` and ``rest``."""
     known = list(known)
     import difflib
@@ -113,10 +115,10 @@ def refuse_command(name: str, path: str, known: Iterable[str], rest: Sequence[st
     elif name in _COMMANDS and _COMMANDS[name].split()[0] in (*known, "--version"):
         guess = f"{path} {_COMMANDS[name]}"
     elif near:
-        return _unknown("command", name, " or ".join(map(repr, near)), f"{path} --help")
+        return _unknown_error("command", name, " or ".join(map(repr, near)), f"{path} --help")
     elif "push" in known and any(mark in name for mark in ":/."):
         guess = suggest("pusher push {}", name)
-    return _unknown("command", name, guess, f"{path} --help")
+    return _unknown_error("command", name, guess, f"{path} --help")
 
 
 def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
@@ -132,7 +134,7 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
         if explained := _explain_option(error):
             message = f"no such option {quoted(error.option_name)}"
             return CommandLineInvalid(message, hint=f"{explained}; see also: {help_of}")
-        unknown = _unknown("option", error.option_name, _option_meant(error), help_of)
+        unknown = _unknown_error("option", error.option_name, _option_meant(error), help_of)
         if _OPTIONS.get(error.option_name) in (_LOGIN, _SOURCE_LOGIN):
             unknown.hint += " (others can read a password on the command line)"
         return unknown
@@ -145,7 +147,7 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
     return CommandLineInvalid(message[:1].lower() + message[1:], hint=hint)
 
 
-def refuse_arguments(context: click.Context, extra: Sequence[str]) -> CommandLineInvalid:
+def extra_arguments_error(context: click.Context, extra: Sequence[str]) -> CommandLineInvalid:
     """Return the error for extra arguments: after an image, one is probably its destination."""
     path, params = context.command_path, context.params
     message = f"{quoted(extra[0])} is one argument too many"
@@ -188,6 +190,6 @@ def _is_option_of_a_command(context: click.Context, flag: str) -> bool:
     return any(flag in parameter.opts for command in commands for parameter in command.params)
 
 
-def _unknown(what: str, name: str, guess: str, help_of: str) -> CommandLineInvalid:
+def _unknown_error(what: str, name: str, guess: str, help_of: str) -> CommandLineInvalid:
     hint = f"did you mean {guess}? See also: {help_of}" if guess else help_of
     return CommandLineInvalid(f"no such {what} {quoted(name)}", hint=hint)

@@ -93,7 +93,7 @@ def read_password(username: str, *, password_stdin: bool) -> str:
         return _prompt_password(username, None)
     if password_stdin:
         return _read_piped(f"{username!r}")
-    raise _no_password(f"{username!r}", "pipe it in with --password-stdin")
+    raise _no_password_error(f"{username!r}", "pipe it in with --password-stdin")
 
 
 def _bind(settings: Settings, registry: str | None, password_stdin: bool) -> Settings:
@@ -136,7 +136,7 @@ def _password(settings: Settings, registry: str | None, password_stdin: bool) ->
     # The push script of serverless-registry takes the password on stdin without an option.
     if password_stdin or settings.login_source == "USERNAME_REGISTRY":
         return _read_piped(user)
-    raise _no_password(user, "pipe it in with --password-stdin, or set PUSHER_PASSWORD")
+    raise _no_password_error(user, "pipe it in with --password-stdin, or set PUSHER_PASSWORD")
 
 
 def _prompt_password(username: str, registry: str | None) -> str:
@@ -151,7 +151,7 @@ def _read_piped(user: str) -> str:
     return _require_text(_read_stdin(user), f"the password for {user} on standard input is empty")
 
 
-def _no_password(user: str, hint: str) -> PasswordMissing:
+def _no_password_error(user: str, hint: str) -> PasswordMissing:
     return PasswordMissing(f"no password for {user}, and no terminal to ask for it", hint=hint)
 
 

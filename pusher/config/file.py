@@ -130,7 +130,7 @@ class _Reader:
         serve = tables.pop(SERVE, {})
         topics = {name: tables.pop(name) for name in _TOPICS if name in tables}
         if not isinstance(registries, dict) or not all(isinstance(t, dict) for t in registries.values()):
-            raise self._wrong(
+            raise self._invalid_error(
                 TABLES, _TOP, "is not a table", f'write [{TABLES}."ghcr.io"] above the settings'
             )
         found: dict[str, Mapping[str, FileEntry]] = {}
@@ -140,7 +140,7 @@ class _Reader:
         entries = self._entries(tables, _TOP)
         for name, table in topics.items():
             if not isinstance(table, dict):
-                raise self._wrong(name, _TOP, "is not a table", f"write [{name}] above its settings")
+                raise self._invalid_error(name, _TOP, "is not a table", f"write [{name}] above its settings")
             entries |= self._entries(table, _Table(topic=name))
         return ConfigFile(
             self.path, exists=True, entries=entries, registries=found, aliases=self._aliases(serve)
@@ -150,15 +150,15 @@ class _Reader:
         """Read ``[serve.registries]``, the only table of ``[serve]``."""
         right = f'write [{SERVE}.{TABLES}] and below it: work = "registry.example.com/team"'
         if not isinstance(serve, dict):
-            raise self._wrong(SERVE, _TOP, "is not a table", right)
+            raise self._invalid_error(SERVE, _TOP, "is not a table", right)
         for key in serve:
             if key != TABLES or not isinstance(serve[key], dict):
-                raise self._wrong(key, _Table(topic=SERVE), f"does not belong in [{SERVE}]", right)
+                raise self._invalid_error(key, _Table(topic=SERVE), f"does not belong in [{SERVE}]", right)
         found: dict[str, RegistryPath] = {}
         for name, place in serve.get(TABLES, {}).items():
             table = _Table(topic=f"{SERVE}.{TABLES}")
             if _ALIAS.fullmatch(name) is None:
-                raise self._wrong(
+                raise self._invalid_error(
                     name,
                     table,
                     "cannot stand in the name of an image",
@@ -167,7 +167,7 @@ class _Reader:
             try:
                 found[name] = RegistryPath.parse(place if isinstance(place, str) else "")
             except ReferenceMalformed:
-                raise self._wrong(name, table, "is not a registry", right) from None
+                raise self._invalid_error(name, table, "is not a registry", right) from None
         return found
 
     def _check_quotes(self, name: str, table: Mapping[str, Any]) -> None:
@@ -176,7 +176,7 @@ class _Reader:
         while isinstance(inner[1], dict):
             whole, inner = f"{whole}.{inner[0]}", next(iter(inner[1].items()), ("", None))
         if whole != name:
-            raise self._wrong(
+            raise self._invalid_error(
                 f"{TABLES}.{whole}", _Table(registry=whole), "needs quotes", f'write [{TABLES}."{whole}"]'
             )
 
@@ -191,14 +191,16 @@ class _Reader:
         for key, value in found.items():
             option = self._option(key, value, table)
             if option.name in entries:
-                raise self._wrong(key, table, "is there twice, with - and with _", "remove one of them")
+                raise self._invalid_error(
+                    key, table, "is there twice, with - and with _", "remove one of them"
+                )
             entries[option.name] = self._entry(option, key, value, table)
         return entries
 
     def _option(self, key: str, value: object, table: _Table) -> Option:
         name = key.replace("-", "_")
         if name.lower() == "password":
-            raise self._wrong(
+            raise self._invalid_error(
                 key,
                 table,
                 "is not allowed: secrets do not belong in this file",
@@ -208,23 +210,27 @@ class _Reader:
         if isinstance(value, dict) and not table.registry:
             host = next(iter(value), "ghcr.io")
             right = f'[{TABLES}."{host if name == "registry" else key}"]'
-            raise self._wrong(key, table, "is a table", f"put a registry's settings below {right}")
+            raise self._invalid_error(key, table, "is a table", f"put a registry's settings below {right}")
         known = table.options()
         if option := known.get(name):
             return option
         if option := BY_NAME.get(name):
             if option.table:
-                raise self._wrong(
+                raise self._invalid_error(
                     key, table, f"belongs in the table [{option.table}]", f"write {option.place}"
                 )
             if table.registry:
-                raise self._wrong(key, table, "applies to all registries", "move it above the first table")
-            raise self._wrong(key, table, f"does not belong in {table.name}", "move it above the first table")
+                raise self._invalid_error(
+                    key, table, "applies to all registries", "move it above the first table"
+                )
+            raise self._invalid_error(
+                key, table, f"does not belong in {table.name}", "move it above the first table"
+            )
         import difflib
 
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"write {near[0]}; " if near else ""
-        raise self._wrong(
+        raise self._invalid_error(
             key, table, "is not a setting", f"{advice}pusher config --example shows all settings"
         )
 
@@ -239,7 +245,7 @@ class _Reader:
                 right = 'a list, like ["registry.example.com:5000"]'
             elif convert is values.parse_command:
                 right = "one command for /bin/sh, in quotes"
-            raise self._wrong(key, table, "has the wrong type", f"write {right}")
+            raise self._invalid_error(key, table, "has the wrong type", f"write {right}")
         place = self._place(key, table)
         try:
             converted = convert(text, place)
@@ -257,7 +263,7 @@ class _Reader:
             return ",".join(value) if is_list and all(isinstance(item, str) for item in value) else None
         return str(value) if isinstance(value, (str, int, float)) else None
 
-    def _wrong(self, key: str, table: _Table, why: str, hint: str) -> ConfigInvalid:
+    def _invalid_error(self, key: str, table: _Table, why: str, hint: str) -> ConfigInvalid:
         return ConfigInvalid(f"{self._place(key, table)} {why}", hint=hint)
 
     def _place(self, key: str, table: _Table) -> str:

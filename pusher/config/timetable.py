@@ -105,7 +105,7 @@ def parse_timetable(text: str, option: str) -> Timetable:
         else:
             rest.append(_parse_rate(entry, option))
     if len(rest) > 1:
-        raise _invalid(text, option, "has two rates without a time")
+        raise _invalid_error(text, option, "has two rates without a time")
     return Timetable(rest[0] if rest else None, tuple(spans))
 
 
@@ -114,7 +114,7 @@ def _parse_span(entry: str, text: str, option: str) -> TimeSpan:
     try:
         span = parse_when(when)
     except ValueError as error:
-        raise _invalid(text, option, in_entry(entry, text, error)) from None
+        raise _invalid_error(text, option, in_entry(entry, text, error)) from None
     return replace(span, rate=_parse_rate(rate, option))
 
 
@@ -180,5 +180,5 @@ _HINT: Final = (
 )
 
 
-def _invalid(text: str, option: str, why: str) -> InvalidOption:
+def _invalid_error(text: str, option: str, why: str) -> InvalidOption:
     return InvalidOption(f"{option} is {quoted(text)}, which {why}", hint=_HINT)

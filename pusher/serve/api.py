@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from pusher.oci.digest import ALGORITHMS, algorithm_of
 from pusher.oci.media_types import OCI_INDEX
 from pusher.serve.bodies import is_known, matches, receive, receive_small, send_file
-from pusher.serve.errors import ApiError, errors_response, name_unknown
+from pusher.serve.errors import ApiError, errors_response, name_unknown_error
 from pusher.serve.local import LocalRegistry
 from pusher.serve.manifests import LARGEST, PushedManifest, read_manifest
 from pusher.serve.names import checked_digest, checked_repository, checked_tag, is_reference_by_digest
@@ -182,7 +182,7 @@ class Api:
 
     def manifest_elsewhere(self, request: Request, repository: str, reference: str) -> Response:  # noqa: ARG002
         """Return a manifest that is not stored here. Raises ApiError MANIFEST_UNKNOWN."""
-        raise _manifest_unknown(repository, reference)
+        raise _manifest_unknown_error(repository, reference)
 
     async def put_manifest(self, request: Request) -> Response:
         """Store a manifest whose blobs and children exist, and set tags."""
@@ -243,14 +243,14 @@ class Api:
         else:
             is_gone = self._catalog.remove_tag(repository, checked_tag(reference))
         if not is_gone:
-            raise _manifest_unknown(repository, reference)
+            raise _manifest_unknown_error(repository, reference)
         return Response(status_code=202)
 
     def list_tags(self, request: Request) -> Response:
         """List the tags of a repository."""
         repository, (last, limit) = _repository(request), _page(request)
         if not self._catalog.has_repository(repository):
-            raise name_unknown(repository)
+            raise name_unknown_error(repository)
         tags = self._catalog.tags(repository, last, limit + 1)
         headers = _next(request, tags, limit)
         return _json({"name": repository, "tags": tags[:limit]}, headers)
@@ -287,7 +287,7 @@ def _repository(request: Request) -> str:
     return checked_repository(request.path_params["name"])
 
 
-def _manifest_unknown(repository: str, reference: str) -> ApiError:
+def _manifest_unknown_error(repository: str, reference: str) -> ApiError:
     return ApiError(404, "MANIFEST_UNKNOWN", f"{repository} has no manifest {reference}")
 
 

@@ -60,7 +60,7 @@ def errors_response(
     return Response(body, status, dict(headers or {}), media_type="application/json")
 
 
-def name_unknown(repository: str) -> ApiError:
+def name_unknown_error(repository: str) -> ApiError:
     """The repository holds nothing."""
     return ApiError(404, "NAME_UNKNOWN", f"there is no repository {repository} here")
 

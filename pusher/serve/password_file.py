@@ -63,7 +63,7 @@ class PasswordFile:
         try:
             found = self._path.stat()
         except OSError as error:
-            raise _unreadable(self._path, error) from error
+            raise _unreadable_error(self._path, error) from error
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
@@ -79,7 +79,7 @@ def _read(path: Path) -> Mapping[str, bytes]:
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES).decode()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
     except UnicodeDecodeError:
         raise InvalidOption(f"{path} is not an htpasswd file", hint=f"make one with: {_make(path)}") from None
     users: dict[str, bytes] = {}
@@ -103,7 +103,7 @@ def _make(path: Path, username: str = "USER") -> str:
     return suggest("htpasswd -B {} {}", path, username)
 
 
-def _unreadable(path: Path, error: OSError) -> InvalidOption:
+def _unreadable_error(path: Path, error: OSError) -> InvalidOption:
     return InvalidOption(
         f"{path} cannot be read: {error.strerror}", hint="name an htpasswd file that you can read"
     )

@@ -33,7 +33,7 @@ _SWEEP: Final = 3600.0
 """Seconds between checks for those."""
 
 
-def upload_unknown(upload_id: str) -> ApiError:
+def _upload_unknown_error(upload_id: str) -> ApiError:
     """Return the error for an unknown session."""
     return ApiError(404, "BLOB_UPLOAD_UNKNOWN", f"there is no upload {upload_id[:40]} here")
 
@@ -149,7 +149,7 @@ class Upload:
 
     def _check_there(self) -> None:
         if self._is_over:
-            raise upload_unknown(self.id)
+            raise _upload_unknown_error(self.id)
 
     def _hash_file(self) -> _Hash:
         with self.path.open("rb") as file:
@@ -195,11 +195,11 @@ class UploadSessions:
                 row = self._catalog.upload(upload_id)
                 path = self._folder / upload_id
                 if row is None or not path.is_file():
-                    raise upload_unknown(upload_id)
+                    raise _upload_unknown_error(upload_id)
                 self._open[row.id] = Upload(row.id, row.repository, row.algorithm, path)
             upload = self._open[upload_id]
         if upload.repository != repository:
-            raise upload_unknown(upload_id)
+            raise _upload_unknown_error(upload_id)
         return upload
 
     def remove(self, upload: Upload) -> None:

@@ -136,7 +136,7 @@ def open_below(root: Path, name: str, *, follow_links: bool) -> tuple[BinaryIO, 
         elif follow_links:
             descriptor, _ = open_regular(real)
         else:
-            raise _leads_out(root, path)
+            raise _leads_out_error(root, path)
     except (FileNotFoundError, NotADirectoryError):
         raise ImageNotFound(f"there is no file {path}", hint="check the path") from None
     except OSError as error:
@@ -153,7 +153,7 @@ def layout_path(digest: str) -> str:
     return LAYOUT.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
 
 
-def _leads_out(root: Path, path: Path) -> ArchiveInvalid:
+def _leads_out_error(root: Path, path: Path) -> ArchiveInvalid:
     copy = suggest("cp -RL {} {}", root, f"{root}.copy")
     return ArchiveInvalid(
         f"{path} is a symbolic link that leads out of {root}, and is not followed",

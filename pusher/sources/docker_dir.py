@@ -11,7 +11,7 @@ from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.base import EVERYTHING, Choice, InPlace, SourceImage
 from pusher.sources.blob_places import BlobFolder, read_small
-from pusher.sources.folders import refuse_folder, refuse_unpacked_archive
+from pusher.sources.folders import unpacked_archive_error, wrong_folder_error
 from pusher.sources.image_tree import Tree
 from pusher.sources.pins import DirPin
 
@@ -66,8 +66,8 @@ class DirSource(InPlace):
                     hint="`pusher cancel` the job, or put it back",
                 ) from error
             if self.path.is_dir():
-                raise refuse_folder(self.path, KIND) from error
+                raise wrong_folder_error(self.path, KIND) from error
             raise
         if raw.lstrip().startswith(b"["):
-            raise refuse_unpacked_archive(self.path)
+            raise unpacked_archive_error(self.path)
         return raw

@@ -42,11 +42,11 @@ def image_inside(folder: Path) -> Path | None:
         return None
 
 
-def refuse_folder(folder: Path, kind: str | None = None) -> ArchiveInvalid:
+def wrong_folder_error(folder: Path, kind: str | None = None) -> ArchiveInvalid:
     """Return the error for a folder that is not what the prefix ``kind`` means; None: not an archive file."""
     found = kind_of_folder(folder)
     if found == DIR and _is_unpacked_archive(folder):
-        return refuse_unpacked_archive(folder)
+        return unpacked_archive_error(folder)
     if found is not None and found != kind:
         wanted = f"and {kind}: means {_IS[kind]}" if kind else "not an archive file"
         return ArchiveInvalid(
@@ -68,7 +68,7 @@ def refuse_folder(folder: Path, kind: str | None = None) -> ArchiveInvalid:
     )
 
 
-def refuse_unpacked_archive(folder: Path) -> ArchiveInvalid:
+def unpacked_archive_error(folder: Path) -> ArchiveInvalid:
     """Return the error for a docker-archive that was unpacked."""
     return ArchiveInvalid(
         f"{folder} is an unpacked docker-archive, which cannot be pushed",

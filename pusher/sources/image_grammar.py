@@ -16,7 +16,7 @@ from pusher.sources.folders import (
     LAYOUT_ARCHIVE,
     holds_image,
     kind_of_folder,
-    refuse_folder,
+    wrong_folder_error,
 )
 from pusher.sources.foreign_files import exists, typed_path
 
@@ -79,7 +79,7 @@ def kind_of_path(path: Path) -> str:
     """Return the source for a path, chosen by its content."""
     if exists(path) and path.is_dir():
         if (kind := kind_of_folder(path)) is None:
-            raise refuse_folder(path)
+            raise wrong_folder_error(path)
         return kind
     with open_archive(path) as file:
         is_layout = "index.json" in file and "manifest.json" not in file

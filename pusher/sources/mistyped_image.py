@@ -59,7 +59,7 @@ def refuse_malformed(image: str, prefix: str, rest: str) -> None:
             hint=f"examples: app:1.2, {PODMAN.kind}:app:1.2, {docker_archive.KIND}:app.tar, oci:./folder",
         )
     if rest.startswith("//") and not is_path(prefix):
-        raise _url(prefix, rest)
+        raise _url_error(prefix, rest)
     if is_stream(image):
         raise InvalidOption(
             f"{image} is a pipe, which only push and enqueue read",
@@ -81,7 +81,7 @@ def refuse_unknown_prefix(image: str, prefix: str, rest: str) -> None:
         )
     is_address = prefix == "file" and (rest.startswith(PATH_STARTS) or exists(Path(rest)))
     if is_address and not exists(typed_path(image)):
-        raise _file_address(image)
+        raise _file_address_error(image)
     if (meant := _meant(prefix, rest)) is not None:
         raise ReferenceMalformed(
             f"unknown prefix {prefix}:", hint=suggest("did you mean {}?", f"{meant}:{rest}")
@@ -92,13 +92,13 @@ def refuse_missing_prefix(image: str) -> None:
     """Raise the error for ``PATH:NAME`` and ``PATH@DIGEST``, which need a prefix."""
     path, name = split_path(image)
     if name and _is_meant(image, path):
-        raise _without_prefix(image, f"{kind_of_path(path)}:{image}")
+        raise _without_prefix_error(image, f"{kind_of_path(path)}:{image}")
     before, at, chosen = image.partition("@")
     if at and _is_meant(image, typed_path(before)):
-        raise _without_prefix(image, f"{kind_of_path(typed_path(before))}:{before}:@{chosen}")
+        raise _without_prefix_error(image, f"{kind_of_path(typed_path(before))}:{before}:@{chosen}")
 
 
-def _without_prefix(image: str, meant: str) -> ReferenceMalformed:
+def _without_prefix_error(image: str, meant: str) -> ReferenceMalformed:
     """Return the error for a path that is followed by the name or digest of an image in it."""
     return ReferenceMalformed(
         f"{image}: an image inside a file or folder needs a prefix",
@@ -106,14 +106,14 @@ def _without_prefix(image: str, meant: str) -> ReferenceMalformed:
     )
 
 
-def _url(scheme: str, rest: str) -> PusherError:
+def _url_error(scheme: str, rest: str) -> PusherError:
     """Return the error for an address: none is read but docker://."""
     address = f"{scheme}:{rest}"
     if scheme in ("http", "https", "ftp"):
         command = "curl -fL {} | pusher push - --to registry.example.com/team/app:1.2"
         return ImageUnsupported(f"pusher does not download from {scheme}://", hint=suggest(command, address))
     if scheme == "file":
-        return _file_address(address)
+        return _file_address_error(address)
     if (meant := _OF_OTHERS.get(scheme)) is not None:
         return ReferenceMalformed(
             f"unknown prefix {scheme}:", hint=suggest("did you mean {}?", f"{meant}:{rest[2:]}")
@@ -128,7 +128,7 @@ def _url(scheme: str, rest: str) -> PusherError:
     )
 
 
-def _file_address(address: str) -> ReferenceMalformed:
+def _file_address_error(address: str) -> ReferenceMalformed:
     """Return the error for ``file:`` with a path, of which the path alone is to be given."""
     path = unquote(address.removeprefix("file:"))
     for before, after in (("//localhost/", "/"), ("///", "/"), ("//", "")):

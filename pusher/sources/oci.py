@@ -16,7 +16,7 @@ from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.archive.file import open_archive
 from pusher.sources.base import EVERYTHING, Choice, ExportPiece, SourceImage
 from pusher.sources.blob_places import BlobFolder, BlobsInArchive, read_small
-from pusher.sources.folders import LAYOUT, refuse_folder
+from pusher.sources.folders import LAYOUT, wrong_folder_error
 from pusher.sources.image_names import choose_one, did_you_mean, display_name, normalize_name, parse_number
 from pusher.sources.image_tree import Tree
 from pusher.sources.pins import LayoutPin
@@ -134,7 +134,7 @@ class LayoutSource:
                 raise self._gone_error() from error
             if not self.path.is_dir():
                 raise ImageNotFound(f"there is no folder {self.path}", hint="check the path") from error
-            raise refuse_folder(self.path, LAYOUT) from error
+            raise wrong_folder_error(self.path, LAYOUT) from error
 
     # --- the choice ---------------------------------------------------------------------------------------
 

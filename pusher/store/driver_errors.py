@@ -33,7 +33,7 @@ def translate_errors(label: str) -> Iterator[None]:
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of values in a row
         raise corrupt_error(label, "holds something that pusher did not write") from error
     except Exception as error:
-        known = _of_driver(error, label)
+        known = _driver_error(error, label)
         if known is None:
             raise
         raise known from error
@@ -53,14 +53,14 @@ _SHARED_MEMORY: Final = 32 * 1024
 """Bytes of the file that SQLite creates next to a database in WAL mode: https://sqlite.org/walformat.html"""
 
 
-def _of_driver(error: Exception, label: str) -> PusherError | None:
+def _driver_error(error: Exception, label: str) -> PusherError | None:
     if isinstance(error, sqlite3.Error):
-        return _of_sqlite(error, label)
+        return _sqlite_error(error, label)
     psycopg = sys.modules.get("psycopg")  # its import takes time
-    return _of_postgresql(error, label) if psycopg and isinstance(error, psycopg.Error) else None
+    return _postgresql_error(error, label) if psycopg and isinstance(error, psycopg.Error) else None
 
 
-def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
+def _sqlite_error(error: sqlite3.Error, label: str) -> PusherError | None:
     # The low byte is the error, the rest its finer kind: https://sqlite.org/rescode.html
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -68,9 +68,9 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return read_only_error(label)
     if code == sqlite3.SQLITE_FULL:
-        return _full(label, "free some space there, then run the command again")
+        return _full_error(label, "free some space there, then run the command again")
     if code == sqlite3.SQLITE_IOERR:
-        return _failing_disk(error, label)
+        return _failing_disk_error(error, label)
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
         closed = StoreUnreachable(
             f"the job store {label} cannot be opened: {error}",
@@ -84,17 +84,17 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
     if code == sqlite3.SQLITE_NOTADB:
         return corrupt_error(label, "is not an SQLite database")
     if code == sqlite3.SQLITE_CORRUPT and _is_whole(label):
-        return _failing_disk(error, label)
+        return _failing_disk_error(error, label)
     return corrupt_error(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else f"is damaged ({error})")
 
 
-def _full(label: str, hint: str) -> DiskFull:
+def _full_error(label: str, hint: str) -> DiskFull:
     full = DiskFull(_NO_SPACE.format(label), hint=hint)
     full.retry = Retry.BACKOFF  # a run waits, and records acknowledged offsets once there is room
     return full
 
 
-def _failing_disk(error: sqlite3.Error, label: str) -> StoreUnreachable:
+def _failing_disk_error(error: sqlite3.Error, label: str) -> StoreUnreachable:
     return StoreUnreachable(
         f"the job store {label} cannot be read or written now: {error}",
         hint="check its disk (see dmesg); the job store itself may be undamaged: pusher db check",
@@ -110,12 +110,12 @@ def _is_whole(label: str) -> bool:
         return False
 
 
-def _of_postgresql(error: Exception, label: str) -> PusherError | None:
+def _postgresql_error(error: Exception, label: str) -> PusherError | None:
     state: str = getattr(error, "sqlstate", None) or ""
     reason = (str(error).strip().splitlines() or [""])[0]
     if state in ("55P03", "57014", "40P01", "40001"):  # lock time-out, cancelled, deadlock, serialisation
         return StoreLocked(f"the job store {label} is locked by another session", hint=_RETRY)
-    if refusal := _of_refusal(str(error), label):
+    if refusal := _refusal_error(str(error), label):
         return refusal
     if state == "25006":  # a transaction that only reads: of a standby, as a rule
         return StoreReadOnly(
@@ -130,7 +130,7 @@ def _of_postgresql(error: Exception, label: str) -> PusherError | None:
     if state in ("42P01", "42703"):  # no such table, no such column
         return corrupt_error(label, f"lacks a part of its schema ({reason})")
     if state == "53100":
-        return _full(label, "free some space there")
+        return _full_error(label, "free some space there")
     if state == "53300" or _NO_CONNECTION_LEFT.search(reason):
         return StoreUnreachable(
             f"the job store {label} has no connection left: {reason}",
@@ -150,7 +150,7 @@ def _of_postgresql(error: Exception, label: str) -> PusherError | None:
     return None
 
 
-def _of_refusal(text: str, label: str) -> StoreUnreachable | None:
+def _refusal_error(text: str, label: str) -> StoreUnreachable | None:
     """Return the error of a server that responded and refused the connection; None if it is not known why.
 
     psycopg gives no code for it: only the text says why.

@@ -46,13 +46,13 @@ def parse_url(url: str) -> DatabaseUrl:
     """Read a database URL; InvalidOption if it names no database that pusher can use."""
     found = _URL.match(url)
     if found is None or (found["port"] and not found["port"].isdecimal()):
-        raise _bad_url("is not a database URL")
+        raise _bad_url_error("is not a database URL")
     if found["kind"] not in _SQLITE + _POSTGRESQL:
-        raise _bad_url(f"names a database of the kind {found['kind']}, which pusher does not use")
+        raise _bad_url_error(f"names a database of the kind {found['kind']}, which pusher does not use")
     is_sqlite = found["kind"] in _SQLITE
     database = unquote(found["database"] or "")
     if is_sqlite and database in ("", ":memory:"):
-        raise _bad_url("names no file")
+        raise _bad_url_error("names no file")
     query: dict[str, str] = {}
     for name, value in parse_qsl(found["query"] or ""):
         query[name] = f"{query[name]},{value}" if name in query else value  # several hosts, several ports
@@ -81,7 +81,7 @@ def file_of(url: DatabaseUrl) -> Path:
     return values.parse_path(url.database, "PUSHER_DATABASE_URL").absolute()
 
 
-def _bad_url(what: str) -> InvalidOption:
+def _bad_url_error(what: str) -> InvalidOption:
     # The value itself may hold a password.
     return InvalidOption(
         f"PUSHER_DATABASE_URL {what}",

@@ -90,7 +90,7 @@ class BackgroundLock:
             self._lock = lock
             self._write_record()
         except Timeout:
-            raise already_running(self._home) from None
+            raise already_running_error(self._home) from None
         except OSError as error:
             self.release()
             message = f"{self._home} cannot be written: {error.strerror}"
@@ -118,7 +118,7 @@ class BackgroundLock:
         new.rename(self._home / _RECORD)
 
 
-def already_running(home: Path) -> WorkerAlreadyRunning:
+def already_running_error(home: Path) -> WorkerAlreadyRunning:
     """Return the error for a second worker."""
     worker = find_background_worker(home)
     which = f" (pid {worker.pid})" if worker is not None else ""

@@ -53,7 +53,7 @@ def add_certs_dir(context: ssl.SSLContext, folders: tuple[Path, ...], host: str)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise _unreadable(site, str(site), error) from None
+            raise _unreadable_error(site, str(site), error) from None
         for name in names:
             if name.endswith(".crt"):
                 _add_authority(context, site / name, str(site / name))
@@ -132,10 +132,10 @@ def _read(path: Path, shown: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, shown, error) from None
+        raise _unreadable_error(path, shown, error) from None
 
 
-def _unreadable(path: Path, shown: str, error: OSError) -> CertificateFileUnusable:
+def _unreadable_error(path: Path, shown: str, error: OSError) -> CertificateFileUnusable:
     why = {
         FileNotFoundError: "does not exist",
         PermissionError: "cannot be read by this user",

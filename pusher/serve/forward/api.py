@@ -136,7 +136,7 @@ class ForwardingApi(Api):
                 await run_in_threadpool(self._images.tidy)
                 return
             if job.state in FINAL_STATES:
-                raise _why(job)
+                raise _unsuccessful_error(job)
             if self._ending.is_set():
                 raise ApiError(
                     503,
@@ -203,18 +203,18 @@ class ForwardingApi(Api):
 
     def list_repositories(self, request: Request) -> Response:  # noqa: ARG002
         """Refuse: there is one list for each destination."""
-        raise _not_here("repositories are listed")
+        raise _not_here_error("repositories are listed")
 
     def delete_blob(self, request: Request) -> Response:  # noqa: ARG002
         """Refuse."""
-        raise _not_here("blobs are deleted")
+        raise _not_here_error("blobs are deleted")
 
     def delete_manifest(self, request: Request) -> Response:  # noqa: ARG002
         """Refuse."""
-        raise _not_here("manifests and tags are deleted")
+        raise _not_here_error("manifests and tags are deleted")
 
 
-def _not_here(what: str) -> ApiError:
+def _not_here_error(what: str) -> ApiError:
     return ApiError(405, "UNSUPPORTED", f"{what} at the destination itself, not through pusher serve")
 
 
@@ -238,7 +238,7 @@ async def _stream(download: Download, skipped: int, length: int) -> AsyncIterato
         download.leave()
 
 
-def _why(job: JobRecord) -> ApiError:
+def _unsuccessful_error(job: JobRecord) -> ApiError:
     """Return the error for a client whose job did not succeed."""
     error = job.error
     if job.state is not JobState.FAILED or error is None:

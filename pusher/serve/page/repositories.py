@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from pusher.dataclass import dataclass
 from pusher.oci.bounded_json import load_json
 from pusher.serve.catalog import Catalog, TaggedManifest
-from pusher.serve.errors import name_unknown
+from pusher.serve.errors import name_unknown_error
 from pusher.serve.page.template import PageContent, Template
 
 PER_PAGE: Final = 100
@@ -77,7 +77,7 @@ class RepositoryPage:
     def read(self) -> PageContent:
         """Return the content now. Raises ApiError NAME_UNKNOWN, sqlite3.Error."""
         if not self.catalog.has_repository(self.name):
-            raise name_unknown(self.name)
+            raise name_unknown_error(self.name)
         found = self.catalog.tagged(self.name, self.last, PER_PAGE + 1, _LARGEST_READ)
         tags = [_entry(tagged) for tagged in found[:PER_PAGE]]
         after = tags[-1].name if len(found) > PER_PAGE else ""

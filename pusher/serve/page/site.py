@@ -108,7 +108,7 @@ class Site:
             try:
                 content = await run_in_threadpool(view.read)
             except JobUnknown as error:
-                raise _unknown_job(error) from error
+                raise _unknown_job_error(error) from error
             page = self._template.page(
                 content.title, content.whole, is_live=True, search={"label": self.search, **search}
             )
@@ -183,7 +183,7 @@ class JobSite(Site):
         try:
             job = await run_in_threadpool(decide, self._store, verb, job_id)
         except JobUnknown as error:
-            raise _unknown_job(error) from error
+            raise _unknown_job_error(error) from error
         except JobStateConflict as error:
             raise ApiError(409, "UNSUPPORTED", error.message, hint=error.hint) from error
         self.live.read_now()
@@ -234,7 +234,7 @@ def _job_id(request: Request) -> int:
     return int(text)
 
 
-def _unknown_job(error: JobUnknown) -> ApiError:
+def _unknown_job_error(error: JobUnknown) -> ApiError:
     return ApiError(404, "UNSUPPORTED", error.message, hint="perhaps it was pruned; go back to all jobs")
 
 

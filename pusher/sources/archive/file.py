@@ -15,10 +15,10 @@ from typing import BinaryIO, Final
 from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, SourceError
 from pusher.registry.http.body import BlobFile
-from pusher.sources.archive.kinds import HOW, check_compressed_again, check_kind, without_image
+from pusher.sources.archive.kinds import HOW, check_compressed_again, check_kind, no_image_error
 from pusher.sources.decompression import HEAD, decompress, methods_of
 from pusher.sources.file_range import FileRange, open_buffered
-from pusher.sources.folders import refuse_folder
+from pusher.sources.folders import wrong_folder_error
 from pusher.sources.foreign_files import Identity, never_waiting
 from pusher.sources.image_names import display_name
 from pusher.sources.tar import reader
@@ -102,7 +102,7 @@ class ArchiveFile:
     def check_for(self, name: str) -> None:
         """Raise an error that says what the archive is, if it lacks ``name``."""
         if self.find(name) is None:
-            raise without_image(self.path, self._contents.entries)
+            raise no_image_error(self.path, self._contents.entries)
 
     def names_below(self, folder: str) -> Iterator[str]:
         """Yield the paths of the regular files in a folder."""
@@ -209,7 +209,7 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise refuse_folder(path)
+            raise wrong_folder_error(path)
         if not stat.S_ISREG(mode):
             raise ArchiveInvalid(f"{path} is not a regular file", hint=HOW)
         file = open(path, "rb", opener=never_waiting)  # noqa: SIM115 - Path.open takes no opener

@@ -119,7 +119,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
         raise ImageNotFound(
             f"{archive.path} contains no image {name}", hint=did_you_mean(asked, known) if known else numbers
         )
-    raise _ambiguous(archive, name, [*chosen.values()][::-1], roots)
+    raise _ambiguous_error(archive, name, [*chosen.values()][::-1], roots)
 
 
 def _with_roots(
@@ -144,7 +144,7 @@ def diff_ids_in(archive: ArchiveFile, config: bytes) -> tuple[str, ...]:
         raise ArchiveInvalid(f"{archive.path}: {error}") from error
 
 
-def _ambiguous(
+def _ambiguous_error(
     archive: ArchiveFile, name: str | None, found: Sequence[tuple[int, Chosen]], roots: Roots
 ) -> ImageAmbiguous:
     """Return the error that lists the images by name, or by number and platform if names are equal."""

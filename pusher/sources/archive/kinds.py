@@ -107,7 +107,7 @@ def check_compressed_again(path: Path, head: bytes) -> None:
         )
 
 
-def without_image(path: Path, names: Iterable[str]) -> PusherError:
+def no_image_error(path: Path, names: Iterable[str]) -> PusherError:
     """Return the error for a tar without manifest.json and index.json, by the paths in it."""
     names = list(names)
     tops = {name.partition("/")[0] for name in names}

@@ -66,7 +66,7 @@ def receive(
     try:
         source = os.dup(0) if place in _STANDARD else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise _unreadable(what, error) from error
+        raise _unreadable_error(what, error) from error
     try:
         try:
             make_private_folder(folder.parent, closed=True)
@@ -144,10 +144,10 @@ def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
     try:
         return os.read(source, _READ)
     except OSError as error:
-        raise _unreadable(what, error) from error
+        raise _unreadable_error(what, error) from error
 
 
-def _unreadable(what: str, error: OSError) -> SourceError:
+def _unreadable_error(what: str, error: OSError) -> SourceError:
     return SourceError(f"cannot read {what}: {error.strerror or error}")
 
 

@@ -144,7 +144,7 @@ class BlobDownload:
     def write(self, data: bytes | memoryview) -> None:
         """Append the next bytes of the body."""
         if self._sink.size + len(data) > self._size:
-            raise self._wrong_size(f"more than {self._size}")
+            raise self._wrong_size_error(f"more than {self._size}")
         self._sink.write(data)
         self._on_bytes()
 
@@ -157,9 +157,9 @@ class BlobDownload:
     def _check_total(self, answer: Answer, total: int | None) -> None:
         encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
         if total is not None and not encoded and total != self._size:
-            raise self._wrong_size(f"{total}")
+            raise self._wrong_size_error(f"{total}")
 
-    def _wrong_size(self, found: str) -> LayerMismatch:
+    def _wrong_size_error(self, found: str) -> LayerMismatch:
         self._sink.reset()
         return LayerMismatch(
             f"{self._where} has {found} bytes for the blob {self._digest}, its manifest says {self._size}",

@@ -133,7 +133,7 @@ class RegistrySource(InPlace):
             raise pull_refusal(answer, client, doing=f"reading the manifest of {self.reference}")
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         if len(answer.body) > MAX_DOCUMENT:
-            raise _too_large(f"the manifest of {self.reference}")
+            raise _too_large_error(f"the manifest of {self.reference}")
         expected = wanted or answer.headers.get("Docker-Content-Digest", "")
         found = of_bytes(answer.body, expected if is_digest(expected) else None)
         if is_digest(expected) and expected != found and media_type not in _SCHEMA_1:
@@ -151,7 +151,7 @@ class RegistrySource(InPlace):
         if digest not in self._small:
             kept = sum(len(raw) for raw in self._small.values() if raw is not None)
             if descriptor.size > min(MAX_DOCUMENT, _MAX_SMALL - kept):
-                raise _too_large(f"what describes {self.reference}")
+                raise _too_large_error(f"what describes {self.reference}")
             self._small[digest] = self._fetch(client, descriptor)
         return self._small[digest]
 
@@ -200,7 +200,7 @@ def add_login_hint(error: CredentialsMissing, registry: str, destination: str | 
     return CredentialsMissing(error.message, hint=f"pusher login {registry}")
 
 
-def _too_large(what: str) -> ImageUnsupported:
+def _too_large_error(what: str) -> ImageUnsupported:
     return ImageUnsupported(
         f"{what} is larger than any registry should take: more than {MAX_DOCUMENT} bytes",
         hint="build the image again with smaller manifests and configs",

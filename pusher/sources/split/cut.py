@@ -114,7 +114,7 @@ class Cutter:
                 head = self._head(path, header)
                 size = len(head) + content
                 if not self._fits(size):
-                    raise self._too_large(entry)
+                    raise self._too_large_error(entry)
             if not self._used:
                 head = self._common + head
                 size += len(self._common)
@@ -209,7 +209,7 @@ class Cutter:
             data = source.data(min(left, _READ))
             left -= len(data)
             if not data:
-                raise reader.cut_off(source.name, entry.name, entry.stored - left, entry.stored)
+                raise reader.cut_off_error(source.name, entry.name, entry.stored - left, entry.stored)
             yield Chunk(self._part, data if left else data + bytes(-entry.stored % BLOCK))
 
     # --- what cannot be cut -------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ class Cutter:
         if hash(hidden) in self._files or hidden in self._folders:
             raise self._split_error(f"it holds {display_name(hidden)} and then its deletion")
 
-    def _too_large(self, entry: reader.Entry) -> ImageUnsupported:
+    def _too_large_error(self, entry: reader.Entry) -> ImageUnsupported:
         return ImageUnsupported(
             f"{display_name(entry.name)} in {self._name} has {entry.size / 2**20:,.1f} MiB, too much "
             f"for a layer of {self._limit / 2**20:,.1f} MiB of files (a little less than --split-layers)",

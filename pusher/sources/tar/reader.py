@@ -150,7 +150,7 @@ def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
             raise ArchiveInvalid(f"{source.name} is a tar of very many files, not an image archive")
         start = source.position - len(block)
         if len(block) < BLOCK:
-            raise _cut_off_in_header(source)
+            raise _cut_off_in_header_error(source)
         if not any(block):
             source.at_end_marker = True
             return
@@ -170,11 +170,11 @@ def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
         yield entry
         missing = entry.offset + entry.stored - source.position
         if missing > 0 and (existing := source.skip(missing)) < missing:
-            raise cut_off(source.name, entry.name, entry.stored - missing + existing, entry.stored)
+            raise cut_off_error(source.name, entry.name, entry.stored - missing + existing, entry.stored)
         source.skip(entry.end - source.position)
 
 
-def cut_off(archive: str, entry: str, existing: int, size: int) -> ArchiveTruncated:
+def cut_off_error(archive: str, entry: str, existing: int, size: int) -> ArchiveTruncated:
     """Return the error for an entry of which only ``existing`` of ``size`` bytes are there."""
     return ArchiveTruncated(
         f"{archive} is cut off inside {display_name(entry)}: {existing} of its {size} bytes are there",
@@ -198,7 +198,7 @@ class EntryStream(io.RawIOBase):
         count = self._source.read_into(memoryview(buffer)[:size]) if size else 0
         if size and not count:
             stored = self._entry.stored
-            raise cut_off(self._source.name, self._entry.name, stored - left, stored)
+            raise cut_off_error(self._source.name, self._entry.name, stored - left, stored)
         return count
 
 
@@ -257,7 +257,7 @@ def _read_description(source: Input, header: Header) -> dict[str, bytes]:
         raise Damaged(f"{what} has {header.size} bytes")
     data = source.read(header.size + -header.size % BLOCK)
     if len(data) < header.size:
-        raise _cut_off_in_header(source)
+        raise _cut_off_in_header_error(source)
     return headers.read_records(header, data[: header.size])
 
 
@@ -293,11 +293,11 @@ def _entry(source: Input, header: Header, block: bytes, own: dict[str, bytes]) -
 def _block(source: Input) -> bytes:
     block = source.read(BLOCK)
     if len(block) < BLOCK:
-        raise _cut_off_in_header(source)
+        raise _cut_off_in_header_error(source)
     return block
 
 
-def _cut_off_in_header(source: Input) -> ArchiveTruncated:
+def _cut_off_in_header_error(source: Input) -> ArchiveTruncated:
     return ArchiveTruncated(f"{source.name} is cut off after {source.position} bytes, inside a tar header")
 
 

@@ -43,7 +43,7 @@ class AuthFile:
         except (FileNotFoundError, NotADirectoryError):
             data = b""
         except OSError as error:
-            raise _unreadable(str(path), error.strerror or "unknown error") from error
+            raise _unreadable_error(str(path), error.strerror or "unknown error") from error
         return cls.parse(data, str(path))
 
     @classmethod
@@ -53,9 +53,9 @@ class AuthFile:
             content = load_json(data.removeprefix(codecs.BOM_UTF8)) if data.strip() else {}
         except ValueError as error:
             # the original error and its traceback would quote the file
-            raise _unreadable(place, str(error)) from None
+            raise _unreadable_error(place, str(error)) from None
         if not isinstance(content, dict):
-            raise _unreadable(place, "it is not a JSON object")
+            raise _unreadable_error(place, "it is not a JSON object")
         return cls(content, place)
 
     def credential(self, registry: str, repository: str = "") -> Credential | None:
@@ -64,7 +64,7 @@ class AuthFile:
         if entry is None:
             return None
         if not isinstance(entry, dict):
-            raise _unreadable(self.place, f"its entry for {registry} is not an object")
+            raise _unreadable_error(self.place, f"its entry for {registry} is not an object")
         username, password = self._login_of(entry, registry)
         identity, bearer = (self._text(entry, name, registry) for name in ("identitytoken", "registrytoken"))
         if not (identity or bearer or (username and password)):
@@ -82,7 +82,9 @@ class AuthFile:
         if name is None and for_all:
             name = self.content.get("credsStore")
         if name is not None and not isinstance(name, str):
-            raise _unreadable(self.place, f"the name of its credential helper for {registry} is not text")
+            raise _unreadable_error(
+                self.place, f"the name of its credential helper for {registry} is not text"
+            )
         return name or None
 
     def _object(self, key: str) -> Mapping[str, Any]:
@@ -90,7 +92,7 @@ class AuthFile:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise _unreadable(self.place, f"its {key!r} is not an object")
+            raise _unreadable_error(self.place, f"its {key!r} is not an object")
         return value
 
     def _login_of(self, entry: Mapping[str, Any], registry: str) -> tuple[str, str]:
@@ -112,7 +114,7 @@ class AuthFile:
     def _text(self, entry: Mapping[str, Any], key: str, registry: str) -> str:
         value = entry.get(key) or ""
         if not isinstance(value, str):
-            raise _unreadable(self.place, f"the {key!r} of its entry for {registry} is not text")
+            raise _unreadable_error(self.place, f"the {key!r} of its entry for {registry} is not text")
         return value
 
 
@@ -137,5 +139,5 @@ def _decode(auth: object) -> str:
     return ""
 
 
-def _unreadable(place: str, why: str) -> CredentialsUnreadable:
+def _unreadable_error(place: str, why: str) -> CredentialsUnreadable:
     return CredentialsUnreadable(f"the credentials in {place} cannot be read: {why}", hint=_HINT)

@@ -43,13 +43,13 @@ def read_http_headers(path: Path | None) -> Mapping[str, str]:
     file = AuthFile.read(path)
     given = file.content.get("HttpHeaders") or {}
     if not isinstance(given, dict):
-        raise _unusable(path, "HttpHeaders is not an object")
+        raise _unusable_error(path, "HttpHeaders is not an object")
     found = {}
     for name, value in given.items():
         if not re.fullmatch(_NAME, name):
-            raise _unusable(path, f"{name!r} in HttpHeaders is not the name of a header")
+            raise _unusable_error(path, f"{name!r} in HttpHeaders is not the name of a header")
         if not isinstance(value, str) or not re.fullmatch(_VALUE, value):
-            raise _unusable(path, f"the value of {name} in HttpHeaders cannot be sent")
+            raise _unusable_error(path, f"the value of {name} in HttpHeaders cannot be sent")
         if name.lower() in _RESERVED:
             continue
         if SECRET_HEADER.search(name) or len(value) >= _SECRET_LENGTH:
@@ -58,5 +58,5 @@ def read_http_headers(path: Path | None) -> Mapping[str, str]:
     return found
 
 
-def _unusable(path: Path, why: str) -> CredentialsUnreadable:
+def _unusable_error(path: Path, why: str) -> CredentialsUnreadable:
     return CredentialsUnreadable(f"{why} ({path})", hint=f"fix it, or remove HttpHeaders from {path}")
