@@ -35,7 +35,7 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions, evict_blobs
 from pusher.worker.control import Control
 from pusher.worker.hooks import Hooks
-from pusher.worker.job import JobPush
+from pusher.worker.job_push import JobPush
 from pusher.worker.machine import check_shared_spool
 from pusher.worker.name_lookup import UnresolvedNames
 from pusher.worker.preparation import BlobPreparer

@@ -14,7 +14,7 @@ from pusher.serve.local import LocalRegistry
 from pusher.store import engine
 from pusher.worker import background
 from pusher.worker.background import BackgroundLock
-from pusher.worker.job import JobPush
+from pusher.worker.job_push import JobPush
 from tests.cli.world import NAME, World, situation
 from tests.store.privileges import like_any_user
 from tests.support.quick import COMMANDS, hand_in
@@ -271,7 +271,7 @@ def a_bug_in_the_worker(world: World) -> None:
     def stumble(*_: object) -> None:
         raise KeyError("password=s3cr3t")
 
-    world.patch.setattr("pusher.worker.job.JobPush.run", stumble)
+    world.patch.setattr("pusher.worker.job_push.JobPush.run", stumble)
     world.push_archive("registry.example.com")
     assert "s3cr3t" not in world.last.err
 
