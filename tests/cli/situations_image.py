@@ -123,7 +123,7 @@ def nonsense_for_a_platform(world: World) -> None:
 @situation("option-invalid-compression", "option-invalid")
 def nonsense_for_a_compression(world: World) -> None:
     world.run("push", "app:1.2", "--to", NAME, "--compression", "lzma")
-    world.run("push", "app:1.2", "--to", NAME, "--compression", "gzip", "--compression-level", "12")
+    world.run("push", "app:1.2", "--to", NAME, "--compression", "gzip", "--compression-level", "13")
 
 
 @situation("image-unsupported-split", "image-unsupported")
