@@ -88,9 +88,13 @@ class Registries:
     def ask_early(self, names: Iterable[str]) -> None:
         """Begin to ask registries for their APIs, without a login: the first who needs one has the response
         sooner."""
+        try:
+            headers = read_http_headers(self._settings.docker_config)
+        except CredentialsUnreadable:  # reported once a job needs its registry
+            return
         for registry in names:
             base = possible_bases(registry, plain_http=self._settings.at(registry).plain_http)[0]
-            self._transport.send_early(base, self.headers)
+            self._transport.send_early(base, headers)
 
     def get(self, registry: str, repository: str) -> RegistryConnection:
         """Return the connection to ``registry`` for ``repository``.
