@@ -167,7 +167,7 @@ def test_progress_of_another_worker_comes_from_the_store(page: ServedPage, tmp_p
         while 'data-state="succeeded"' not in text:
             _, text = stream.read()
             values.update(re.findall(r'job 1"[^>]* value="(\d+)"', text))
-            has_speed = has_speed or bool(re.search(r"<li>[\d.]+ KiB/s</li>", text))
+            has_speed = has_speed or bool(re.search(r"<li>[\d.]+ (KiB|B)/s</li>", text))
             if len(values) > 2 and has_speed:
                 link.rate = None
         worker.join()
