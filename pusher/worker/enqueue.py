@@ -12,7 +12,7 @@ from pusher.dataclass import dataclass
 from pusher.errors import ImageIncomplete, ImageUnsupported, PusherError
 from pusher.reference import Reference
 from pusher.sources import find, reopen
-from pusher.sources.base import EVERYTHING, Choice, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, Source, SourceImage
 from pusher.sources.pins import RegistryPin
 from pusher.sources.registry.names import PREFIX
 from pusher.store.records import JobRecord, NewBlob, NewJob, Queueing
@@ -99,7 +99,7 @@ def prepare(
         for tag in tags or (None,)
     ]
     keeper = None
-    if split_layers is None and store is not None:  # which makes other blobs
+    if split_layers is None and store is not None:  # a split makes other blobs
         keeper = SpoolKeeper(store, settings, typed, note)
     with open_source(
         image,
@@ -112,15 +112,7 @@ def prepare(
     ) as (source, name):
         destinations = [each.complete(name) for each in typed]
         if split_layers is not None:
-            if image.startswith(PREFIX):
-                name = image.removeprefix(PREFIX)
-                raise ImageUnsupported(
-                    f"the layers of {image} cannot be split on their way from registry to registry",
-                    hint=suggest("pull it first, and push it from there: docker pull {}", name),
-                )
-            from pusher.sources.split.source import SplitSource
-
-            source = SplitSource(source, split_layers, reopen)
+            source = _split(source, image, split_layers)
             note("reading the image once to see where its large layers can be split")
         try:
             found = source.resolve()
@@ -135,20 +127,42 @@ def prepare(
             found = source.resolve()
     for text in found.notes:
         note(text)
-    machine, spool = None, None
-    if store is not None and not isinstance(found.pin, RegistryPin):  # which all machines can read
-        machine = record_machine(store, settings)
-        path = getattr(found.pin, "path", None)
-        if machine is not None and path is not None and path.is_relative_to(settings.spool):
-            spool = machine.spool  # it came through a pipe
+    machine, spool = _places_of(found, store, settings)
     return PreparedImage(
         image,
         found,
         list(dict.fromkeys(destinations)),
         {"compression": compression, "compression_level": compression_level},
-        machine.id if machine else None,
+        machine,
         spool,
     )
+
+
+def _split(source: Source, image: str, size: int) -> Source:
+    """Return the source with its layers of more than ``size`` bytes split. Raises ImageUnsupported."""
+    if image.startswith(PREFIX):
+        name = image.removeprefix(PREFIX)
+        raise ImageUnsupported(
+            f"the layers of {image} cannot be split on their way from registry to registry",
+            hint=suggest("pull it first, and push it from there: docker pull {}", name),
+        )
+    from pusher.sources.split.source import SplitSource
+
+    return SplitSource(source, size, reopen)
+
+
+def _places_of(found: SourceImage, store: Store | None, settings: Settings) -> tuple[str | None, str | None]:
+    """Return the machine that has the image, and the spool that has it if it came through a pipe.
+
+    None for an image in a registry, which all machines can read.
+    """
+    if store is None or isinstance(found.pin, RegistryPin):
+        return None, None
+    machine, path = record_machine(store, settings), getattr(found.pin, "path", None)
+    if machine is None:
+        return None, None
+    is_piped = path is not None and path.is_relative_to(settings.spool)
+    return machine.id, machine.spool if is_piped else None
 
 
 def record(
