@@ -11,6 +11,9 @@ from typing import Final
 NOTICE_AFTER: Final = 10.0
 """Seconds of silence before the first notice; each next one comes six times as late."""
 
+_LONG_PAUSE: Final = 2.0
+"""Seconds of a pause that a user would notice."""
+
 _report: Callable[[str], None] = lambda text: None  # noqa: E731, ARG005
 
 
@@ -23,6 +26,13 @@ def report_silence_to(report: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _report = before
+
+
+def pause(seconds: float, reason: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Sleep before another try; report a long pause, with the sentence about its ``reason``."""
+    if seconds >= _LONG_PAUSE:
+        _report(f"{reason}; trying again in {seconds:.0f}s")
+    sleep(seconds)
 
 
 class SilenceReporter:

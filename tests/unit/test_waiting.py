@@ -64,3 +64,12 @@ def test_a_process_is_given_what_it_reads_and_named_while_it_is_slow(monkeypatch
     assert answer == (b"got this\n", b"and\n")
     assert re.fullmatch(r"the program has not responded for \d+s; still waiting", words[0])
     assert process.returncode == 0
+
+
+def test_only_a_pause_that_is_noticed_is_reported() -> None:
+    words, slept = list[str](), list[float]()
+    with report_silence_to(words.append):
+        for seconds in (0.5, 12.0):
+            waiting.pause(seconds, "r.example answered 429", slept.append)
+    assert slept == [0.5, 12.0]
+    assert words == ["r.example answered 429; trying again in 12s"]

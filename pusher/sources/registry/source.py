@@ -5,7 +5,6 @@ Its blobs are final: what the destination lacks is mounted if both are in one re
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +23,7 @@ from pusher.sources.image_tree import Tree
 from pusher.sources.pins import RegistryPin
 from pusher.sources.registry.blob_download import BlobDownload, Sink, pull_refusal
 from pusher.sources.registry.names import own_name
+from pusher.waiting import pause
 
 _SCHEMA_1: Final = (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED)
 _ACCEPT: Final = ", ".join(
@@ -182,7 +182,10 @@ class RegistrySource(InPlace):
                 raise pull_refusal(answer, client, doing=f"reading {path} of {self.reference.name}")
             return answer
 
-        return retrying(ask, Attempts(self._retry.reading), lambda pause, _: time.sleep(pause))
+        def wait(seconds: float, error: PusherError) -> None:
+            pause(seconds, error.message)
+
+        return retrying(ask, Attempts(self._retry.reading), wait)
 
 
 def mountable_repositories(source: Json, registry: str) -> list[str]:
