@@ -12,15 +12,13 @@ from typing import Any, Final
 from pusher.dataclass import dataclass
 from pusher.errors import CredentialsMissing, PusherError, Retry
 from pusher.oci.manifest import Descriptor
-from pusher.progress.base import Progress
-from pusher.retry import RetryPolicy
 from pusher.sources.registry.source import RegistrySource, add_login_hint
 from pusher.spool.arrival import BlobArrival
 from pusher.spool.partial import PartialBlob
-from pusher.spool.spool import Spool
 from pusher.store.records import JobBlob, JobRecord
-from pusher.worker.control import Activity, Control
+from pusher.worker.control import Control
 from pusher.worker.documents import descriptor_of
+from pusher.worker.worker import Worker
 
 _AT_ONCE: Final = 3
 """Blobs larger than ``_SMALL`` that are fetched at a time."""
@@ -41,10 +39,7 @@ Looks = Mapping[str, Future[str | None]]
 class Downloads:
     """Fetches blobs of other registries into the spool. Thread-safe."""
 
-    spool: Spool
-    retry: RetryPolicy
-    progress: Progress
-    activity: Activity
+    worker: Worker
     most_early: Callable[[], int]
     """Incomplete blobs sent at a time: each takes one of the threads that send."""
 
@@ -110,13 +105,13 @@ class Downloads:
             return True
         most = _AT_ONCE if (layer.size or 0) > _SMALL else _MOST_AT_ONCE
         left = sum(
-            (each.size or 0) - self.spool.fetched_size(each.digest or "") for each in (layer, *running)
+            (each.size or 0) - self.worker.spool.fetched_size(each.digest or "") for each in (layer, *running)
         )
-        return len(running) < most and left <= self.spool.room()
+        return len(running) < most and left <= self.worker.spool.room()
 
     def _new_arrival(self, layer: JobBlob) -> BlobArrival | None:
         blob = descriptor_of(layer)
-        return self.spool.new_arrival(blob.digest, blob.size) if blob.size >= _BIG else None
+        return self.worker.spool.new_arrival(blob.digest, blob.size) if blob.size >= _BIG else None
 
     def _fetch_blob(
         self,
@@ -128,18 +123,20 @@ class Downloads:
     ) -> None:
         blob = descriptor_of(layer)
         try:
-            while not self.spool.has(blob.digest, blob.size):
+            while not self.worker.spool.has(blob.digest, blob.size):
                 control.check()
-                with self.spool.open_partial(blob.digest, blob.size, check_stop=control.check) as partial:
+                with self.worker.spool.open_partial(
+                    blob.digest, blob.size, check_stop=control.check
+                ) as partial:
                     if partial is not None:
-                        _BlobFetch(self, source, job, control, layer.key, blob, partial, arrival).run()
-                        partial.commit(self.spool.path(blob.digest))
+                        _BlobFetch(self.worker, source, job, control, layer.key, blob, partial, arrival).run()
+                        partial.commit(self.worker.spool.path(blob.digest))
                         break
-                self.activity.record_progress()
-                pause = self.retry.blob_in_use
-                self.progress.waiting(blob.digest, pause, "another worker is fetching it", job=job.id)
+                self.worker.activity.record_progress()
+                pause = self.worker.settings.retry.blob_in_use
+                self.worker.progress.waiting(blob.digest, pause, "another worker is fetching it", job=job.id)
                 control.wait(pause)
-            self.progress.prepared(job.id, layer.key, blob.digest, blob.size)
+            self.worker.progress.prepared(job.id, layer.key, blob.digest, blob.size)
             if arrival is not None:
                 arrival.finish(whole=True)
         finally:
@@ -162,7 +159,7 @@ class _BlobFetch:
 
     def __init__(
         self,
-        downloads: Downloads,
+        worker: Worker,
         source: RegistrySource,
         job: JobRecord,
         control: Control,
@@ -171,7 +168,7 @@ class _BlobFetch:
         partial: PartialBlob,
         arrival: BlobArrival | None,
     ) -> None:
-        self._downloads = downloads
+        self._worker = worker
         self._source = source
         self._job = job
         self._control = control
@@ -191,14 +188,14 @@ class _BlobFetch:
                 self._partial,
                 on_bytes=self._on_bytes,
                 on_retry=self._on_retry,
-                note=self._downloads.progress.note,
+                note=self._worker.progress.note,
             )
         except CredentialsMissing as error:
             registry = self._source.reference.registry
             raise add_login_hint(error, registry, self._job.registry) from error
 
     def _on_retry(self, pause: float, error: PusherError) -> None:
-        self._downloads.progress.waiting(
+        self._worker.progress.waiting(
             self._blob.digest,
             pause,
             error.message,
@@ -209,19 +206,19 @@ class _BlobFetch:
         self._control.wait(pause)
 
     def _on_bytes(self, is_progress: bool) -> None:
-        self._downloads.activity.record_movement()
+        self._worker.activity.record_movement()
         self._control.record_source_movement()
         self._control.check()
         self._report_arrival()
         if is_progress:
-            self._downloads.activity.record_progress()
+            self._worker.activity.record_progress()
         if abs(self._partial.size - self._reported) >= _REPORT_EVERY:
             self._report()
 
     def _report(self) -> None:
         self._report_arrival()
         self._reported = self._partial.size
-        self._downloads.progress.preparing(
+        self._worker.progress.preparing(
             self._job.id, self._diff_id, self._reported, self._blob.size, "fetching"
         )
 

@@ -86,9 +86,9 @@ class BlobPreparer:
     ) -> Iterator[tuple[str, BlobFile | None]]:
         from pusher.worker.downloads import Downloads, is_located
 
-        worker, retry = self.worker, self.worker.settings.retry
-        downloads = Downloads(worker.spool, retry, worker.progress, worker.activity, self.count_early)
-        source = RegistrySource.from_pin(pin, worker.registries.client, retry=retry)
+        worker = self.worker
+        downloads = Downloads(worker, self.count_early)
+        source = RegistrySource.from_pin(pin, worker.registries.client, retry=worker.settings.retry)
         for found, arrival in downloads.fetch(source, job, control, missing, looks):
             if is_located(found, looks):
                 yield found.key, None
