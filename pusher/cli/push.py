@@ -94,6 +94,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
         if is_piped:  # its name is known only after reading it
             settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
         with closing(Registries(store, settings)) as registries:
+            registries.connect_early(early)
             is_copy = bool(source_registries(requests, keep_going=True))
             if is_copy:  # side by side with what is asked of its source
                 registries.ask_early(early)

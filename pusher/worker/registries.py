@@ -92,9 +92,18 @@ class Registries:
             headers = read_http_headers(self._settings.docker_config)
         except CredentialsUnreadable:  # reported once a job needs its registry
             return
-        for registry in names:
-            base = possible_bases(registry, plain_http=self._settings.at(registry).plain_http)[0]
+        for base in self._likely_bases(names):
             self._transport.send_early(base, headers)
+
+    def connect_early(self, names: Iterable[str]) -> None:
+        """Begin to connect to registries, with TLS: for the first request, and for what is sent beside the
+        next."""
+        for base in self._likely_bases(names):
+            self._transport.connect_ahead(base, 2)
+
+    def _likely_bases(self, names: Iterable[str]) -> list[str]:
+        sites = [(name, self._settings.at(name).plain_http) for name in names]
+        return [possible_bases(name, plain_http=is_plain)[0] for name, is_plain in sites]
 
     def get(self, registry: str, repository: str) -> RegistryConnection:
         """Return the connection to ``registry`` for ``repository``.

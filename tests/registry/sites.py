@@ -45,6 +45,9 @@ class Site:
         """Close every connection as soon as something comes."""
         self.silent = False
         """Read requests, answer none."""
+        self.handshakes = threading.Event()
+        """TLS handshakes wait for it."""
+        self.handshakes.set()
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
 
@@ -92,6 +95,7 @@ class Site:
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 self._open.append(sock)  # before the handshake, which a client may never begin
+                self.handshakes.wait(5)
                 sock.do_handshake()
             connection = Connection(sock, 1)
             with contextlib.suppress(Disconnected):

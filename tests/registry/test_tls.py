@@ -22,6 +22,7 @@ from pusher.errors import (
     PusherError,
     TlsFailed,
 )
+from pusher.registry.http import transport as transport_module
 from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.tls import Trust, inspect_server, tls_context
 from pusher.registry.http.transport import Transport
@@ -30,6 +31,7 @@ from tests.registry.sites import PATIENT, Site, join_connecting, transport_of
 from tests.support import certificates
 from tests.support.certificates import INSPECTION, demanding, server, write_ca, write_pair
 from tests.support.fakeregistry.wire import Reply
+from tests.support.waiting import PATIENCE, wait_until
 
 HERE = "127.0.0.1"
 DAY = timedelta(days=1)
@@ -80,6 +82,26 @@ def test_a_connection_opened_ahead_is_verified_and_used(authority: trustme.CA, t
             with pytest.raises(CertificateUntrusted):
                 transport.send("GET", site.url + "/v2/")
         assert len(site.seen) == 1
+
+
+def test_an_early_request_waits_for_the_connection_that_was_opened_ahead(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport_module, "_MAX_HANDSHAKE", PATIENCE)
+    with (
+        Site(fine, server(authority, HERE)) as site,
+        reaching(Trust(write_ca(authority, tmp_path / "ca.pem"))) as transport,
+    ):
+        site.handshakes.clear()
+        url = site.url + "/v2/"
+        transport.connect_ahead(url, 2)
+        wait_until(lambda: site.connections == 2)
+        transport.connect_ahead(url)  # that is under way
+        transport.send_early(url, {})
+        site.handshakes.set()
+        assert transport.send("GET", url).ok
+        join_connecting()
+        assert (site.connections, len(site.seen)) == (2, 1)
 
 
 # --- certificates that cannot be verified -----------------------------------------------------------------

@@ -47,6 +47,8 @@ _MAX_DROPPED: Final = 2
 """Kept connections of a host that were closed at their next request before none is kept any more."""
 _CERTIFICATE_ERRORS: Final = (CertificateUntrusted, ClientCertificateRefused, TlsFailed)
 """Errors after which the certificate files may be replaced while a worker runs."""
+_MAX_HANDSHAKE: Final = 1.0
+"""Seconds for which an early request waits for a connection that was begun before."""
 _BLOCK: Final = 512 * 1024
 """Bytes that a receiver gets at most at once."""
 _LOG: Final = logging.getLogger("pusher.http")
@@ -89,6 +91,7 @@ class Transport:
         self._round_trips: dict[str, float] = {}
         self._responded = threading.Condition()
         self._early = EarlyRequests()
+        self._connecting: dict[str, threading.Event] = {}
         self._session = TimedSession(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
@@ -128,9 +131,16 @@ class Transport:
         return self._send_now(method, url, headers, body, answer_timeout, receiver, limit, sent_by)
 
     def send_early(self, url: str, headers: Mapping[str, str]) -> None:
-        """Send a GET in the background. The first ``send`` of the same returns its answer or raises its
-        error, unless that is old by then."""
-        self._early.begin(url, headers, lambda: self._send_now("GET", url, headers))
+        """Send a GET in the background, on a connection of ``connect_ahead`` if there is one. The first
+        ``send`` of the same returns its answer or raises its error, unless that is old by then."""
+        connecting = self._connecting.get(url)
+
+        def send() -> Answer:
+            if connecting is not None:
+                connecting.wait(_MAX_HANDSHAKE)
+            return self._send_now("GET", url, headers)
+
+        self._early.begin(url, headers, send)
 
     def _send_now(
         self,
@@ -194,17 +204,25 @@ class Transport:
         the end of a tunnel, if one is used. None before the first response, and with a proxy."""
         return self._round_trips.get(registry)
 
-    def connect_ahead(self, url: str) -> None:
-        """Open one more connection to the host of ``url`` in the background, unless a proxy is used. If that
-        fails, so will a request, and say why."""
+    def connect_ahead(self, url: str, count: int = 1) -> None:
+        """Open ``count`` more connections to the host of ``url`` in the background, unless a proxy is used,
+        or that is under way. If it fails, so will a request, and say why."""
+        before = self._connecting.get(url)
+        if before is not None and not before.is_set():
+            return
+        self._connecting[url] = has_first = threading.Event()
 
         def connect() -> None:
             with contextlib.suppress(PusherError, urllib3.exceptions.HTTPError, OSError):
                 if proxy_for(url) is None:
                     self._session.connect_ahead(url)
+            has_first.set()
 
-        with contextlib.suppress(RuntimeError):  # the system starts no more threads
-            threading.Thread(target=connect, name=f"connect to {host_of(url)}", daemon=True).start()
+        try:
+            for _ in range(count):
+                threading.Thread(target=connect, name=f"connect to {host_of(url)}", daemon=True).start()
+        except RuntimeError:  # the system starts no more threads
+            has_first.set()
 
     def close(self) -> None:
         """Close idle connections."""
