@@ -82,8 +82,8 @@ class BlobObserver:
         sender, registry, waited = self._sender, self._job.registry, time.monotonic() - since
         uploads = "1 upload" if turn.most == 1 else f"{turn.most} uploads"
         reason = f"{registry} gets {uploads} at a time from all workers"
-        if waited >= _LONG_TURN and registry not in sender.waited:
-            sender.waited.add(registry)
+        if waited >= _LONG_TURN and registry not in sender.turns_reported:
+            sender.turns_reported.add(registry)
             self._worker.progress.note(f"{reason} (uploads_per_registry): waiting for a turn")
         if waited >= 1.0 and waited % 1.0 < pause:
             self._worker.progress.waiting(self.blob.digest, 1.0, reason, registry=registry, job=self._job.id)
@@ -94,8 +94,8 @@ class BlobObserver:
         """Wait for the large blob that has the link for itself; report it. This is not progress: the worker
         gives up if that blob makes none."""
         sender, registry, waited = self._sender, self._job.registry, time.monotonic() - since
-        if registry not in sender.sent_alone:
-            sender.sent_alone.add(registry)
+        if registry not in sender.lone_uploads_reported:
+            sender.lone_uploads_reported.add(registry)
             self._worker.progress.note(
                 f"{registry} keeps nothing of a blob being sent when the link breaks: large blobs are "
                 "sent one at a time until the link is stable again"

@@ -45,19 +45,20 @@ class BlobSender:
     limiter: RateLimiter
     turns: UploadTurns
     counted: dict[int, int] = field(default_factory=dict)
+    """By upload id, the bytes in flight that this process has counted as sent."""
     chunk_sizes: dict[str, int] = field(default_factory=dict)
     """By registry, in bytes, of the session opened last."""
     observers: set[BlobObserver] = field(default_factory=set)
     """Of the blobs that are being sent; one may go to two registries at a time."""
-    waited: set[str] = field(default_factory=set)
-    """The registries for which a turn was waited for, and that was reported."""
-    sent_alone: set[str] = field(default_factory=set)
+    turns_reported: set[str] = field(default_factory=set)
+    """The registries of which it was reported that uploads wait for a turn."""
+    lone_uploads_reported: set[str] = field(default_factory=set)
     """The registries of which it was reported that large blobs are sent one at a time."""
-    absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    """By registry, repository and digest: until when (``time.monotonic``) a HEAD need not be repeated."""
     mounts_tried: set[tuple[str, str, str]] = field(default_factory=set)
-    """By the same: a look for the blob asked for it to be mounted already."""
-    looking: dict[tuple[str, str, str], threading.Lock] = field(default_factory=dict)
+    """By registry, repository and digest: a look for the blob asked for it to be mounted already."""
+    _absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """By the same: until when (``time.monotonic``) a HEAD need not be repeated."""
+    _looking: dict[tuple[str, str, str], threading.Lock] = field(default_factory=dict)
     """By the same: held while a HEAD is under way."""
 
     def bytes_at_stake(self) -> int:
@@ -147,12 +148,12 @@ class BlobSender:
     def _has_blob(self, client: RegistryClient, job: JobRecord, blob: BlobFile) -> bool:
         """Return whether the registry has the blob; a recent HEAD that did not find it is not repeated."""
         key = job.registry, job.repository, blob.digest
-        with self.looking.setdefault(key, threading.Lock()):
-            if time.monotonic() < self.absent_until.get(key, 0.0):
+        with self._looking.setdefault(key, threading.Lock()):
+            if time.monotonic() < self._absent_until.get(key, 0.0):
                 return False
             found = client.blob_exists(job.repository, blob.digest, blob.size)
             if not found:
-                self.absent_until[key] = time.monotonic() + _ABSENT
+                self._absent_until[key] = time.monotonic() + _ABSENT
             return found
 
     def _forget_session(self, job: JobRecord, control: Control, blob: BlobFile) -> None:
@@ -163,9 +164,9 @@ class BlobSender:
 
     def _finish(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
         key = job.registry, job.repository, blob.digest
-        self.absent_until.pop(key, None)
+        self._absent_until.pop(key, None)
         self.mounts_tried.discard(key)
-        self.looking.pop(key, None)
+        self._looking.pop(key, None)
         self.worker.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again
             self.worker.activity.record_progress()
