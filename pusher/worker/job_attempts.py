@@ -10,6 +10,7 @@ from typing import Final
 
 from pusher.errors import (
     DiskFull,
+    EngineNotRunning,
     ExitCode,
     HomeUnusable,
     JobStateConflict,
@@ -18,6 +19,7 @@ from pusher.errors import (
     MachineExhausted,
     PipedArchiveUnusable,
     PusherError,
+    RegistryUnreachable,
     Retry,
     SourceError,
     Stopped,
@@ -45,6 +47,9 @@ from pusher.worker.registry_troubles import is_registry_away
 _LOG = logging.getLogger(__name__)
 _USER_ERRORS: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
 """Errors that the user may have fixed by the time a run starts."""
+_OFFLINE_ERRORS: Final = {kind.code for kind in (RegistryUnreachable, EngineNotRunning)}
+_MOST_RESUMED: Final = 1000
+"""Jobs that a run tries at its start before their time; the others have to wait half a minute at most."""
 
 
 class JobAttempts:
@@ -119,6 +124,15 @@ class JobAttempts:
             if only is None or job.id in only:
                 with contextlib.suppress(JobUnknown, JobStateConflict):
                     self._store.jobs.retry_by_itself(job.id)
+
+    def try_offline_jobs(self, only: Collection[int] | None) -> None:
+        """Make the jobs due that wait for a registry or an engine: it may be back as a run starts."""
+        waiting = self._store.jobs.list(
+            states=[JobState.WAITING], errors=_OFFLINE_ERRORS, limit=_MOST_RESUMED
+        )
+        for job in waiting:
+            if only is None or job.id in only:
+                self._pauses[job.id] = elapsed()
 
     def run(self, job: JobRecord, control: Control) -> None:
         """Push a claimed job and record the outcome. Raises StoreError, LeaseLost."""
@@ -219,8 +233,9 @@ class JobAttempts:
             attempt=error.retry is not Retry.OFFLINE,
             progress=progress,
         )
-        is_known_away = job.registry in self._registries.troubles.away()
-        self._registries.troubles.record_failure(job.registry, error, pause)
+        troubles = self._registries.troubles
+        is_known_away = job.registry in troubles.away() or troubles.has_just_returned(job.registry)
+        troubles.record_failure(job.registry, error, pause)
         if error.retry is Retry.OFFLINE and not is_known_away:
             self._report_offline(job, error)
         self._progress.waiting(f"job {job.id}", pause, error.message, fault=error.code, registry=job.registry)

@@ -93,6 +93,7 @@ class JobLoop:
             lambda: delete_sessions(self._store, self._registries, dead), self._activity, self._control
         )
         self._attempts.retry_now(self._only)
+        self._attempts.try_offline_jobs(self._only)
         tidied_at = elapsed()
         while not self._control.stopping:
             if elapsed() - tidied_at >= _TIDY_EVERY:

@@ -22,6 +22,8 @@ from pusher.worker.stall_notices import StallNotices, StallReportingTransport
 _REPORT_EVERY: Final = 30.0
 """Seconds between two lines about a registry that cannot be reached."""
 _SERVER_ERROR: Final = 500
+_JUST_NOW: Final = 5.0
+"""Seconds after the first response in which a failure may be that of an older request."""
 _FORGET_AFTER: Final = 120.0
 """Seconds after a try was due, and longer than any takes, when no job is left that would try."""
 
@@ -60,6 +62,7 @@ class RegistryTroubles:
         self._lock = threading.Lock()
         self._failed_at: dict[str, float] = {}
         self._outages: dict[str, _Outage] = {}
+        self._returned_at: dict[str, float] = {}
         self._silent_jobs: set[tuple[int, int]] = set()
         self.on_return: Callable[[str], None] = lambda registry: None  # noqa: ARG005
         """Called with a registry that could not be reached once it has responded."""
@@ -74,7 +77,7 @@ class RegistryTroubles:
             else:
                 self._failed_at.pop(registry, None)
         if is_away:
-            self.record_pause(registry, error, pause, is_reported=True)
+            self.record_pause(registry, error, pause, is_reported=not self.has_just_returned(registry))
 
     def record_pause(
         self, registry: str, error: PusherError, pause: float, *, is_reported: bool = False
@@ -100,10 +103,17 @@ class RegistryTroubles:
             if outage is None:
                 return
             self._failed_at.pop(registry, None)
+            self._returned_at[registry] = self._clock()
             seconds = self._clock() - outage.since
         if outage.is_reported:
             self._note(f"{registry} is back after {human_seconds(seconds)}; continuing")
         self.on_return(registry)
+
+    def has_just_returned(self, registry: str) -> bool:
+        """Return whether a registry responded a moment ago for the first time after an outage."""
+        with self._lock:
+            at = self._returned_at.get(registry)
+            return at is not None and self._clock() - at < _JUST_NOW
 
     def _is_reported_away(self, host: str) -> bool:
         with self._lock:

@@ -122,6 +122,37 @@ def test_the_jobs_that_wait_for_a_registry_start_once_it_has_responded(
     assert sum("is back after" in note for note in notes) == 1
 
 
+def test_a_run_tries_at_once_what_waits_for_a_registry(
+    home: Home, registry: FakeRegistry, archive: Path
+) -> None:
+    """The user has fixed the network and starts it."""
+    registry.stop()
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    later = replace(QUICK, job_first=3600, job_offline=3600)
+    assert home.run(give_up_after=0.05, retry=later).exit_code == ExitCode.UNFINISHED
+    assert home.state(job.id) is JobState.WAITING
+    registry.start()
+    assert home.run(retry=later).exit_code == ExitCode.DONE
+
+
+def test_a_failure_just_after_an_outage_is_not_another_one() -> None:
+    """Of a request that was sent before."""
+    clock, said = Clock(), list[str]()
+    troubles = RegistryTroubles(StallNotices(print), 30, clock, said.append)
+    refused = RegistryUnreachable("a.example refuses the connection")
+    for _ in range(2):
+        troubles.record_failure("a.example", refused, 8)
+        clock.now += 1
+        troubles.record_response("a.example")
+        assert troubles.has_just_returned("a.example")
+    assert said == ["a.example is back after 1s; continuing"]
+    clock.now += 5
+    assert not troubles.has_just_returned("a.example")
+    troubles.record_failure("a.example", refused, 8)
+    troubles.record_response("a.example")
+    assert len(said) == 2
+
+
 def test_a_job_is_resumed_early_once_until_it_makes_progress(
     home: Home, registry: FakeRegistry, archive: Path, tmp_path: Path
 ) -> None:
