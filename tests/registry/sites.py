@@ -15,6 +15,7 @@ from typing import Final
 from pusher.config import Timeouts
 from pusher.registry.http.transport import Transport
 from tests.support.fakeregistry.wire import Connection, Disconnected, Reply, Request
+from tests.support.waiting import PATIENCE
 
 PATIENT: Final = Timeouts(30, 30, 30, 30)
 """For tests that no timeout is part of: a busy machine takes seconds for what is usually there at once."""
@@ -46,7 +47,8 @@ class Site:
         self.silent = False
         """Read requests, answer none."""
         self.handshakes = threading.Event()
-        """TLS handshakes wait for it."""
+        """TLS handshakes that were begun wait for it."""
+        self.begun_handshakes = 0
         self.handshakes.set()
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
@@ -93,9 +95,10 @@ class Site:
                 sock.recv(1)
                 return
             if self._tls is not None:
+                self.begun_handshakes += len(sock.recv(1, socket.MSG_PEEK))
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 self._open.append(sock)  # before the handshake, which a client may never begin
-                self.handshakes.wait(5)
+                self.handshakes.wait(PATIENCE)
                 sock.do_handshake()
             connection = Connection(sock, 1)
             with contextlib.suppress(Disconnected):

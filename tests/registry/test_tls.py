@@ -104,6 +104,20 @@ def test_an_early_request_waits_for_the_connection_that_was_opened_ahead(
         assert (site.connections, len(site.seen)) == (2, 1)
 
 
+def test_connections_shake_hands_side_by_side(authority: trustme.CA, tmp_path: Path) -> None:
+    with (
+        Site(fine, server(authority, HERE)) as site,
+        reaching(Trust(write_ca(authority, tmp_path / "ca.pem"))) as transport,
+    ):
+        site.handshakes.clear()
+        transport.connect_ahead(site.url + "/v2/", 2)
+        wait_until(lambda: site.begun_handshakes == 2)
+        site.handshakes.set()
+        join_connecting()
+        assert transport.send("GET", site.url + "/v2/").ok
+        assert site.connections == 2
+
+
 # --- certificates that cannot be verified -----------------------------------------------------------------
 
 
