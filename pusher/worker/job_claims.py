@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from pusher.store.records import JobRecord, JobState
+from pusher.units import human_seconds
 from pusher.worker.job_attempts import JobAttempts
 from pusher.worker.worker import Worker
+
+_SOON: Final = 3.0
+"""Seconds of a wait that are not worth a word."""
 
 
 class JobClaims:
@@ -71,6 +76,28 @@ class JobClaims:
             put_off=self._attempts.put_off,
             machine=self._identity.machine,
         )
+
+    def describe_wait(self, touched: Collection[int]) -> str:
+        """Return which job a run without others waits for, and why; "" if it is soon tried, or one of those
+        ``touched`` by the run, of which that was reported."""
+        machine, waiting = self._identity.machine, self._store.jobs.list(states=[JobState.WAITING])
+        jobs = [
+            job
+            for job in waiting
+            if (self._only is None or job.id in self._only)
+            and (machine is None or job.is_for(machine))
+            and job.id not in self._attempts.put_off
+        ]
+        if not jobs or any(job.id in touched for job in jobs):
+            return ""
+        now = self._store.now()
+        first = min(jobs, key=lambda job: job.next_try_at or now)
+        left = ((first.next_try_at or now) - now).total_seconds()
+        if left < _SOON:
+            return ""
+        others = f", and {len(jobs) - 1} more after it" if len(jobs) > 1 else ""
+        why = f": {first.error.message}" if first.error else ""
+        return f"job {first.id} is tried again in {human_seconds(left)}{others}{why}"
 
     def _ended_owners(self) -> tuple[set[str], set[str]]:
         """Return the owners that have ended, and those whose leases have expired."""

@@ -72,6 +72,7 @@ class JobLoop:
         self._active: dict[int, tuple[JobRecord, Control]] = {}
         self._threads: list[threading.Thread] = []
         self._touched: set[int] = set()
+        self._has_reported_wait = False
         self._began = worker.store.now()
         self._fatal: PusherError | None = None
         self._attempts = JobAttempts(
@@ -112,6 +113,10 @@ class JobLoop:
     def _wait(self) -> None:
         """Wait until a job of this worker ends, a job changes, or it is time to look again."""
         idle = not self._active
+        if idle and not self._has_reported_wait:
+            self._has_reported_wait = True
+            if wait := self._claims.describe_wait(self._touched):
+                self._progress.note(wait)
         until = elapsed() + self._wakeups.seconds_to_wait(idle=idle, forever=self._forever)
         with self._changed:
             while not (self._wakeups.came or self._control.stopping) and idle == (not self._active):

@@ -123,6 +123,24 @@ def test_a_long_retry_after_is_obeyed_by_the_job(home: Home, registry: FakeRegis
     assert waiting.error is not None
     assert waiting.error.code == "registry-busy"
     assert 500 < (waiting.next_try_at - home.store.now()).total_seconds() <= 600
+    assert not any("is tried again in" in note for (note,) in home.progress.of("note"))
+
+
+def test_a_run_that_waits_for_jobs_of_an_earlier_one_says_so(
+    home: Home, registry: FakeRegistry, archive: Path
+) -> None:
+    registry.faults.add(Fault(On.OPEN, busy("600"), times=None))
+    jobs = [home.enqueue(archive, f"{registry.address}/{name}:1") for name in ("a", "b")]
+    assert home.run(give_up_after=0.05).exit_code == ExitCode.UNFINISHED
+    assert not [note for (note,) in home.progress.of("note") if "is tried again in" in note]
+    first = min(jobs, key=lambda job: home.job(job.id).next_try_at or home.store.now())
+    worker = Background(home)
+    home.progress.wait_for_note(f"s, and 1 more after it: {registry.address}")
+    (note,) = [note for (note,) in home.progress.of("note") if "is tried again in" in note]
+    assert note.startswith(f"job {first.id} is tried again in ")
+    for job in jobs:
+        home.store.jobs.cancel(job.id)
+    worker.join()
 
 
 @pytest.mark.parametrize("on", [On.OPEN, On.CHUNK, On.CLOSE, On.PUT_MANIFEST, On.HEAD_BLOB])
