@@ -35,6 +35,7 @@ from pusher.cli.store import open_store
 from pusher.cli.tls_verify import tls_verify_option, with_tls_verify
 from pusher.cli.work import report_result, work
 from pusher.errors import PusherError
+from pusher.system import tune_malloc
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -83,6 +84,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     is_piped = any(is_stream(request.image) for request in requests)
     if not is_piped:
         settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
+    tune_malloc()  # has its full effect before the first thread starts
     early = _early_registries(requests, settings)
     _connect_early(early, settings)  # what is imported before this delays the first request
     if flags["dry_run"]:
