@@ -48,7 +48,8 @@ class Site:
         """Read requests, answer none."""
         self.handshakes = threading.Event()
         """TLS handshakes that were begun wait for it."""
-        self.begun_handshakes = 0
+        self.begun_handshakes: list[bytes] = []
+        """The first byte of each."""
         self.handshakes.set()
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
@@ -95,7 +96,7 @@ class Site:
                 sock.recv(1)
                 return
             if self._tls is not None:
-                self.begun_handshakes += len(sock.recv(1, socket.MSG_PEEK))
+                self.begun_handshakes.append(sock.recv(1, socket.MSG_PEEK))
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                 self._open.append(sock)  # before the handshake, which a client may never begin
                 self.handshakes.wait(PATIENCE)

@@ -111,7 +111,7 @@ def test_connections_shake_hands_side_by_side(authority: trustme.CA, tmp_path: P
     ):
         site.handshakes.clear()
         transport.connect_ahead(site.url + "/v2/", 2)
-        wait_until(lambda: site.begun_handshakes == 2)
+        wait_until(lambda: len(site.begun_handshakes) == 2)
         site.handshakes.set()
         join_connecting()
         assert transport.send("GET", site.url + "/v2/").ok
