@@ -197,13 +197,13 @@ def test_where_nothing_is_set(pusher: Pusher, home: Path) -> None:
 def test_a_level_that_the_compression_does_not_have(
     pusher: Pusher, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:
-    file.write_text("compression_level = 12")
+    file.write_text("compression_level = 13")
     for command in (["config"], ["status"], ["run"], ["push", "app:1.2"]):
         result = pusher(*command)
         assert result.code == 2
         assert result.err == (
-            "error: 12 is not a compression level of gzip\n"
-            "  hint: use --compression-level 1 (fastest) to 9 (smallest)\n"
+            "error: 13 is not a compression level of gzip\n"
+            "  hint: use --compression-level 1 (fastest) to 12 (smallest)\n"
         )
     monkeypatch.setenv("PUSHER_COMPRESSION", "zstd")
     assert _rows(pusher)["compression_level"] == [
