@@ -32,7 +32,6 @@ _BUNDLES: Final = (
     *("/etc/pki/tls/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
 )
 """Where truststore looks besides OpenSSL's paths."""
-_INSECURE_HINT: Final = "for a test registry only: --insecure skips the check"
 
 
 def certificate_error(host: str, peer: TlsPeer) -> CertificateUntrusted:
@@ -73,12 +72,16 @@ def _hint(host: str, peer: TlsPeer) -> str:
     if peer.flaw is Flaw.SELF_SIGNED:
         return (
             "get the registry's certificate from its owner as a PEM file, then add --ca-cert FILE, or copy "
-            f"it to /etc/docker/certs.d/{host}/ca.crt\n{_INSECURE_HINT}"
+            f"it to /etc/docker/certs.d/{host}/ca.crt\n{_how_to_skip(host)}"
         )
     return (
         "if a VPN or proxy such as Cloudflare WARP or Zscaler replaces certificates here, or the registry "
-        f"has a CA of its own:\n{_how_to_trust('the CA certificate')}\n{_INSECURE_HINT}"
+        f"has a CA of its own:\n{_how_to_trust('the CA certificate')}\n{_how_to_skip(host)}"
     )
+
+
+def _how_to_skip(host: str) -> str:
+    return f"for a test registry only: --insecure {host} skips the check"
 
 
 def _has_roots() -> bool:
